@@ -1,0 +1,29 @@
+# Two commands do everything on a fresh machine: `make study` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ROOT ?= runs
+STUDY ?= laptop
+
+.PHONY: setup study test check clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt scripts/setup.sh
+	PYTHON=$(PYTHON) VENV=$(VENV) bash scripts/setup.sh
+	touch $(STAMP)
+
+study: setup
+	$(BIN)/ray-slm run $(STUDY) --root $(ROOT)
+
+test: setup
+	$(BIN)/pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .assets .pytest_cache .mypy_cache .ruff_cache build *.egg-info

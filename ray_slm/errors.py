@@ -1,0 +1,32 @@
+"""Errors that end a run, each with the exit code a shell sees.
+
+A plain ValueError is the user's or the configuration's (2).  Anything unforeseen that outlived
+its retries is infrastructure (5).
+"""
+
+EXIT_USER = 2
+EXIT_INFRASTRUCTURE = 5
+EXIT_INTERRUPTED = 130
+
+
+class QuarantineLimitError(ValueError):
+    """More items were quarantined for one reason than the study tolerates."""
+
+    exit_code = 3
+
+
+class ResourceError(RuntimeError):
+    """The machine or cluster lacks what a stage needs: processors, memory, disk, a lock."""
+
+    exit_code = 4
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code for an error; a worker's error is judged by its cause."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, BaseException):
+        return exit_code(cause)
+    code = getattr(error, "exit_code", None)
+    if isinstance(code, int):
+        return code
+    return EXIT_USER if isinstance(error, ValueError) else EXIT_INFRASTRUCTURE

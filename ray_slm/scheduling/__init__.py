@@ -1,0 +1,1 @@
+"""The plan machinery: identity, stages, store, runner.  Knows nothing of speech."""

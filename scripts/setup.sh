@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Set everything up: Debian packages where apt and root exist, a virtual environment, and the
+# pinned third-party payloads. Run through `make setup`; running it twice does no harm.
+set -euo pipefail
+PYTHON=${PYTHON:-python3}
+VENV=${VENV:-.venv}
+ASSETS=${ASSETS:-.assets}
+DEBIAN_PACKAGES="flite chromium"
+
+say() { printf '%s\n' "setup: $*"; }
+
+installed() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
+
+install_debian_packages() {
+    command -v apt-get >/dev/null || {
+        say "no apt-get here: install flite 2.2 (libflite.so.1 and its four CMU voices) by hand for the"
+        say "study's voices; without it the pip-only voice is used: STUDY=laptop_piper"
+        say "install chromium too if you run the tests"
+        return 0
+    }
+    local missing=""
+    for package in $DEBIAN_PACKAGES; do installed "$package" || missing="$missing $package"; done
+    [ -z "$missing" ] && return 0
+    if [ "$(id -u)" = 0 ]; then
+        say "installing Debian packages:$missing"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    else
+        say "not root: please run  sudo apt-get install$missing  and then make setup again"
+        say "(without flite the pip-only voice works: STUDY=laptop_piper)"
+    fi
+}
+
+install_python_packages() {
+    [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
+    say "installing Python packages into $VENV (a few minutes the first time)"
+    # torch goes first and alone, so that no resolver chooses another build of it.
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+}
+
+install_debian_packages
+install_python_packages
+say "fetching pinned payloads into $ASSETS"
+"$VENV/bin/python" -m ray_slm.corpora.assets "$ASSETS"
