@@ -1,0 +1,34 @@
+"""The alphabet of transcripts: 52 letters, 10 digits, the space and 15 marks, 78 symbols.
+
+``clean_text`` maps typographic marks as Libriheavy's normalizer of that name does (hyphen to
+space), then replaces what is left over by a space: the paper keeps letters, digits and
+punctuation only.  Runs of spaces become one, so that removed marks leave no trace.
+"""
+
+import string
+
+MARKS = "',.;?!():<>/\"[]"
+TEXT_SYMBOLS: tuple[str, ...] = tuple(
+    string.ascii_uppercase + string.ascii_lowercase + string.digits + " " + MARKS
+)
+# Quotation marks, full-width marks, hyphen and ideographic brackets, in the normalizer's order.
+_TYPOGRAPHIC = (
+    "\u2019\u2018\uff0c\u3002\uff1b\uff1f\uff01\uff08\uff09\uff1a-"
+    "\u300a\u300b\u3001\u201c\u201d\u3010\u3011"
+)
+_PLAIN = "'',.;?!(): <>/\"\"[]"
+_TO_PLAIN = str.maketrans(_TYPOGRAPHIC, _PLAIN)
+_ALLOWED = frozenset(TEXT_SYMBOLS)
+
+
+def clean_text(text: str) -> str:
+    """``text`` in the 78 symbols, without leading, trailing or repeated spaces.  Idempotent."""
+    kept = (symbol if symbol in _ALLOWED else " " for symbol in text.translate(_TO_PLAIN))
+    return " ".join("".join(kept).split())
+
+
+def num_replaced(text: str) -> int:
+    """How many symbols ``clean_text`` replaces by a space for want of a counterpart."""
+    return sum(
+        symbol not in _ALLOWED and not symbol.isspace() for symbol in text.translate(_TO_PLAIN)
+    )
