@@ -1,0 +1,172 @@
+"""The command ``ray-slm``: thin verbs over the package, with late imports so that help is quick."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ray_slm import errors
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="Why are speech language models harder to train than text models? "
+    "Plan, run and report a study of six modalities.",
+)
+
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name, or a .py file.")]
+Root = Annotated[Path, typer.Option(help="Where results live; workers must reach it.")]
+Places = Annotated[list[str], typer.Option("--place", help="NAME=PATH of external data.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DEFAULT_ROOT = Path("runs")
+
+
+def _friendly(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn errors into one line and the exit code of their kind; --debug shows the traceback."""
+
+    @wraps(command)
+    def wrapped(*args: object, **kwargs: object) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            typer.echo("interrupted; finished stages are kept, run again to go on", err=True)
+            raise typer.Exit(errors.EXIT_INTERRUPTED) from None
+        except (ValueError, errors.ResourceError) as error:
+            if "RAY_SLM_DEBUG" in os.environ:
+                raise
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(errors.exit_code(error)) from None
+
+    return wrapped
+
+
+@app.command()
+@_friendly
+def plan(
+    study: StudyName,
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+    everything: Annotated[bool, typer.Option("--all", help="List evaluations one by one.")] = False,
+) -> None:
+    """Show the stages of a study: addresses, done/ready/waiting, tokens, FLOPs."""
+    from ray_slm import terminal
+    from ray_slm.scheduling.plan import plan as expand
+    from ray_slm.scheduling.store import Store
+    from ray_slm.study import load_study
+
+    rows = terminal.plan_rows(expand(load_study(study)), Store(root))
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        terminal.print_rows(rows, everything=everything)
+
+
+@app.command()
+@_friendly
+def run(
+    study: StudyName,
+    root: Root = DEFAULT_ROOT,
+    backend: Annotated[str, typer.Option(help="ray, or local for one process.")] = "ray",
+    place: Places = [],  # noqa: B006 - typer copies it
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress lines.")] = False,
+) -> None:
+    """Run what is missing of a study; run again to resume."""
+    from ray_slm import launch
+    from ray_slm.study import load_study
+
+    raise typer.Exit(
+        launch.run_study(load_study(study), root, backend, launch.places(place), quiet=quiet)
+    )
+
+
+@app.command()
+@_friendly
+def status(study: StudyName, root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
+    """Show how far a study is, and how far each training run."""
+    from ray_slm import launch
+    from ray_slm.study import load_study
+
+    found = launch.status(load_study(study), root)
+    print(json.dumps(found, indent=1) if as_json else launch.status_text(found))
+
+
+@app.command()
+@_friendly
+def why(
+    stage: Annotated[str, typer.Argument(help="A stage's name, as `plan` prints it.")],
+    study: Annotated[str, typer.Option(help="The study the stage belongs to.")] = "laptop",
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Say which field made a stage new, against the newest result of the same name."""
+    from ray_slm import launch
+    from ray_slm.study import load_study
+
+    print("\n".join(launch.why(load_study(study), stage, root)))
+
+
+@app.command()
+@_friendly
+def report(study: StudyName, root: Root = DEFAULT_ROOT) -> None:
+    """Render the report from the evaluations there are; missing cells are marked, not imputed."""
+    from ray_slm.scheduling.store import Store
+    from ray_slm.stages.report import publish
+    from ray_slm.study import load_study
+
+    print(publish(load_study(study), Store(root)))
+
+
+@app.command()
+@_friendly
+def verify(study: StudyName, root: Root = DEFAULT_ROOT) -> None:
+    """Re-hash every file of a study's results and print one digest of them all."""
+    from ray_slm import launch
+    from ray_slm.study import load_study
+
+    found = launch.verify(load_study(study), root)
+    for problem in found.problems:
+        typer.echo(problem, err=True)
+    print(f"{found.num_results} results, {found.num_files} files, digest {found.digest}")
+    if found.problems:
+        raise typer.Exit(errors.EXIT_INFRASTRUCTURE)
+
+
+@app.command()
+@_friendly
+def ui(
+    study: StudyName,
+    root: Root = DEFAULT_ROOT,
+    port: Annotated[int, typer.Option(help="Local port of the MLflow UI.")] = 5000,
+) -> None:
+    """Open the MLflow UI on the store that `run` mirrors to."""
+    from ray_slm import launch
+    from ray_slm.study import load_study
+
+    launch.open_ui(load_study(study), root, port)
+
+
+@app.command()
+@_friendly
+def doctor(root: Root = DEFAULT_ROOT, place: Places = []) -> None:  # noqa: B006
+    """Check versions, storage, voices, assets and packages, each with its remedy."""
+    from ray_slm import launch
+    from ray_slm.doctor import examine
+
+    findings = examine(root, launch.places(place))
+    for finding in findings:
+        print(f"{'ok  ' if finding.ok else 'FAIL'} {finding.what}: {finding.detail}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(errors.ResourceError.exit_code)
+
+
+def main() -> None:
+    """Entry point of the console script.  One thread per process, here as in Ray's workers."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    sys.exit(app())

@@ -1,0 +1,55 @@
+"""Start or join a Ray cluster for one study, and hand over its backend."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ray_slm.stages.site import Site
+
+# Ray Train drains its result queue once per health check; the default of 2 s delays every end.
+HEALTH_CHECK_SECONDS = "0.5"
+# Six trainers bring some thirty processes; Ray warns about each pair beyond its own estimate.
+STARTUP_CONCURRENCY = "16"
+OBJECT_STORE_BYTES = 512 * 2**20
+
+
+@contextlib.contextmanager
+def ray_backend(site: Site) -> Iterator["RayBackend"]:  # noqa: F821 - ray is imported late
+    """A backend on the cluster that RAY_ADDRESS names, else on a local one that ends with us."""
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", HEALTH_CHECK_SECONDS)
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", STARTUP_CONCURRENCY)
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    import ray
+
+    from ray_slm.cluster.backend import RayBackend
+
+    address = os.environ.get("RAY_ADDRESS", "local")
+    limits: dict[str, object] = {}
+    if address == "local":
+        limits = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    ray.init(
+        address=address,
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": worker_environment()},
+        **limits,
+    )
+    _protect_token()
+    try:
+        yield RayBackend(site)
+    finally:
+        ray.shutdown()
+
+
+def worker_environment() -> dict[str, str]:
+    """One thread per process: parallelism is Ray's, and single threads keep results equal."""
+    single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    return {**single, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def _protect_token() -> None:
+    """Ray writes its token readable by everyone; narrow it to its owner."""
+    token = Path.home() / ".ray" / "auth_token"
+    if token.exists() and token.stat().st_uid == os.getuid():
+        token.chmod(0o600)

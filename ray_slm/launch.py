@@ -1,0 +1,199 @@
+"""Join study, plan, store and backend: what the command line and the jobs both call."""
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock, Timeout
+
+from ray_slm import errors, terminal
+from ray_slm.scheduling import identity, runner
+from ray_slm.scheduling.plan import plan
+from ray_slm.scheduling.stage import Stage
+from ray_slm.scheduling.store import SCRATCH, Store
+from ray_slm.study import Study
+
+VOLATILE = "timing"  # files so named hold wall-clock figures and are left out of the digest
+
+
+class Verified(NamedTuple):
+    """What `verify` found."""
+
+    problems: tuple[str, ...]
+    num_results: int
+    num_files: int
+    digest: str
+
+
+def places(pairs: Sequence[str]) -> dict[str, Path]:
+    """Locations of external data from ``NAME=PATH`` options; "assets" has a default."""
+    found = {"assets": default_assets()}
+    for pair in pairs:
+        name, separator, path = pair.partition("=")
+        if not separator or not Path(path).exists():
+            raise ValueError(f"--place {pair!r}: expected NAME=PATH with a path that exists")
+        found[name] = Path(path).resolve()
+    return found
+
+
+def default_assets() -> Path:
+    """The folder that `make setup` fills: in the working directory, else beside the package."""
+    here = Path.cwd() / ".assets"
+    return here if here.is_dir() else Path(__file__).resolve().parents[1] / ".assets"
+
+
+def run_study(
+    study: Study, root: Path, backend: str, places: Mapping[str, Path], *, quiet: bool = False
+) -> int:
+    """Run what is missing and return the exit code.  One driver at a time per root."""
+    if backend not in ("ray", "local"):
+        raise ValueError(f"--backend {backend!r}: use ray or local")
+    store = Store(root.resolve())
+    stages = plan(study)
+    missing = [stage for stage in stages if not store.has(stage.address)]
+    if not missing:
+        print(f"{study.name}: all {len(stages)} stages are done, nothing to do")
+        return 0
+    store.root.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(store.root / ".driver.lock", timeout=0.5):
+            outcome = _drive(study, stages, store, backend, places, quiet=quiet)
+    except Timeout:
+        raise errors.ResourceError(
+            f"another driver works in {store.root}: wait for it, or use another --root"
+        ) from None
+    return _conclude(study, outcome, store)
+
+
+def _drive(
+    study: Study,
+    stages: Sequence[Stage],
+    store: Store,
+    backend: str,
+    places: Mapping[str, Path],
+    *,
+    quiet: bool,
+) -> runner.Outcome:
+    from ray_slm.stages.site import Site
+    from ray_slm.tracking import Mirror
+
+    site = Site(store, dict(places))
+    watch = terminal.ProgressReport(store, quiet=quiet)
+    with Mirror(study, stages, store):
+        if backend == "local":
+            from ray_slm.stages.local import LocalBackend
+
+            return runner.run(stages, store, LocalBackend(site), watch)
+        from ray_slm.cluster.session import ray_backend
+
+        with ray_backend(site) as on_ray:
+            return runner.run(stages, store, on_ray, watch)
+
+
+def _conclude(study: Study, outcome: runner.Outcome, store: Store) -> int:
+    for name, error in outcome.failed.items():
+        print(f"failed: {name}: {first_line(error)}", file=sys.stderr)
+    if outcome.waiting:
+        print(f"{len(outcome.waiting)} stages wait for what failed", file=sys.stderr)
+    if outcome.failed:
+        print("mend the cause and run the same command again", file=sys.stderr)
+        return max(errors.exit_code(error) for error in outcome.failed.values())
+    from ray_slm.stages.report import publish
+
+    page = publish(study, store)
+    print(f"{study.name}: {len(outcome.made)} stages made; the report is at {page}")
+    return 0
+
+
+def first_line(error: BaseException) -> str:
+    """The cause of an error in one line; a worker's own message, not the cluster's wrapping."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, BaseException):
+        return first_line(cause)
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"
+
+
+def status(study: Study, root: Path) -> dict:
+    """States by kind, and how far each training run is; JSON-ready."""
+    store, stages = Store(root), plan(study)
+    kinds: dict[str, dict[str, int]] = {}
+    runs = []
+    for stage in stages:
+        state = terminal.state_of(stage, store)
+        counts = kinds.setdefault(
+            type(stage.recipe).__name__, {"done": 0, "ready": 0, "waiting": 0}
+        )
+        counts[state] += 1
+        if stage.name.startswith("train/"):
+            last = terminal.last_step(store.path(stage.address) / SCRATCH) or {}
+            tokens = stage.tokens if state == "done" else last.get("tokens", 0)
+            runs.append({"run": stage.name, "state": state, "tokens": tokens, "of": stage.tokens})
+    return {"study": study.name, "root": str(root), "kinds": kinds, "runs": runs}
+
+
+def status_text(found: Mapping) -> str:
+    """`status` for people."""
+    lines = [f"study {found['study']} in {found['root']}"]
+    for kind, counts in found["kinds"].items():
+        states = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+        lines.append(f"  {kind:<14}{states}")
+    for run in found["runs"]:
+        share = 100 * run["tokens"] / run["of"]
+        lines.append(f"  {run['run']:<34}{run['state']:<9}{share:5.1f} % of {run['of']:,} tokens")
+    return "\n".join(lines)
+
+
+def why(study: Study, name: str, root: Path) -> list[str]:
+    """Which fields differ from the newest other result under this stage's name."""
+    stages = {stage.name: stage for stage in plan(study)}
+    if name not in stages:
+        near = [known for known in stages if name in known][:5]
+        raise ValueError(f"{study.name} has no stage {name!r}; near: {', '.join(near) or 'none'}")
+    stage, store = stages[name], Store(root)
+    others = [r for r in store.versions(name) if r["fingerprint"] != stage.fingerprint]
+    lines = [f"{stage.address}: {terminal.state_of(stage, store)}"]
+    if not others:
+        return [*lines, "no other result has this name: it is new because it never ran"]
+    lines.append(f"against {others[0]['address']}:")
+    changed = identity.differences(others[0]["identity"], stage.identity)
+    return lines + [f"  {line}" for line in changed]
+
+
+def verify(study: Study, root: Path) -> Verified:
+    """Re-hash every file of every result there is; the digest leaves wall-clock files out."""
+    store = Store(root)
+    problems: list[str] = []
+    entries: list[str] = []
+    addresses = [a for a in result_addresses(plan(study)) if store.has(a)]
+    for address in addresses:
+        problems += store.verify(address)
+        files = store.record(address)["files"]
+        entries += [
+            f"{address}/{name} {file['sha256']}"
+            for name, file in files.items()
+            if not Path(name).name.startswith(VOLATILE)
+        ]
+    total = hashlib.sha256("\n".join(sorted(entries)).encode()).hexdigest()
+    return Verified(tuple(problems), len(addresses), len(entries), total)
+
+
+def result_addresses(stages: Sequence[Stage]) -> list[str]:
+    """Addresses of all stages and of the parts that others read."""
+    found = {stage.address for stage in stages}
+    found |= {artifact.address for stage in stages for artifact in stage.inputs.values()}
+    return sorted(found)
+
+
+def open_ui(study: Study, root: Path, port: int) -> None:
+    """Serve the MLflow UI on the study's store until interrupted."""
+    database = (root / "mlflow.db").resolve()
+    if not database.exists():
+        raise ValueError(f"{database} does not exist: `ray-slm run {study.name}` makes it")
+    print(f"MLflow on http://127.0.0.1:{port} (experiment ray_slm); Ctrl-C ends it")
+    uri = f"sqlite:///{database}"
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
+    subprocess.run([*command, "--host", "127.0.0.1", "--port", str(port)], check=False)

@@ -1,0 +1,84 @@
+"""The kinds of stage.  A closed set: another kind is a design change, not a plug-in.
+
+Every field is identity.  Raise a recipe's REVISION when the meaning of its code changes.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+from ray_slm.corpora.corpus import Corpus
+from ray_slm.evaluation.contrasts import Contrast
+from ray_slm.modalities.modality import Stream
+from ray_slm.tasks.task import Task
+from ray_slm.training.scale import Batching, Optimizer, Scale
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrepareCorpus:
+    """Make the utterance table, the audio and the alignment of a corpus."""
+
+    REVISION: ClassVar[int] = 1
+    corpus: Corpus
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrepareItems:
+    """Make the items of a task from a prepared corpus, spoken in each voice."""
+
+    REVISION: ClassVar[int] = 1
+    task: Task
+    voices: tuple[str, ...]
+    voice_rung: str
+    num_shards: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitVocabulary:
+    """Fit a stream's vocabulary (SentencePiece, k-means) on training ids only."""
+
+    REVISION: ClassVar[int] = 1
+    stream: Stream
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tokenize:
+    """Turn a prepared corpus, or a task's items, into the token store of one stream."""
+
+    REVISION: ClassVar[int] = 1
+    stream: Stream
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train one language model; ``checkpoints`` are counts of trained tokens."""
+
+    REVISION: ClassVar[int] = 1
+    scale: Scale
+    optimizer: Optimizer
+    batching: Batching
+    total_tokens: int
+    checkpoints: tuple[int, ...]
+    seed: int
+    precision: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Score one task's items at one checkpoint, at every layer."""
+
+    REVISION: ClassVar[int] = 1
+    precision: str = "fp32"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """Tables, figures and one HTML page, from evaluations only."""
+
+    REVISION: ClassVar[int] = 1
+    study: str
+    question: str
+    notice: str
+    contrasts: tuple[Contrast, ...]
+
+
+Recipe = PrepareCorpus | PrepareItems | FitVocabulary | Tokenize | Train | Evaluate | Report

@@ -1,0 +1,139 @@
+"""Expand a study into its stages.  Pure: no clock, no disk, no cluster, no torch.
+
+Stage names are for people: ``train/<modality>/seed-<n>``; addresses add the fingerprint.
+"""
+
+from ray_slm import recipes
+from ray_slm.modalities.modality import Form, Modality
+from ray_slm.scheduling.stage import Artifact, Demand, Stage
+from ray_slm.study import Study
+from ray_slm.training.scale import flops_per_token
+
+MEAN_UTTERANCE_SECONDS = 14.8  # Libriheavy's mean: attention's share of the FLOP estimate
+
+
+def plan(study: Study) -> tuple[Stage, ...]:
+    """The stages of a study, every stage after its inputs."""
+    corpus = Stage(
+        name=f"corpus/{study.corpus.name}",
+        recipe=recipes.PrepareCorpus(corpus=study.corpus),
+        demand=Demand(priority=10),
+    )
+    items = {task.name: _items(study, task.name, corpus) for task in study.tasks}
+    stages, inputs = [corpus, *items.values()], {"corpus": corpus[""]}
+    inputs |= {f"items/{name}": stage[""] for name, stage in items.items()}
+    for modality in study.modalities:
+        for stage in _modality_stages(study, modality, corpus, items):
+            stages.append(stage)
+            if stage.name.startswith(("tokens/", "train/", "evaluate/")):
+                inputs[stage.name] = stage[""]
+    report = recipes.Report(
+        study=study.name,
+        question=study.question,
+        notice=study.notice,
+        contrasts=study.contrasts,
+    )
+    stages.append(Stage(name=f"report/{study.name}", recipe=report, inputs=inputs))
+    return tuple(stages)
+
+
+def checkpoint_part(tokens: int) -> str:
+    """The part of a training run that holds its checkpoint after ``tokens``."""
+    return f"checkpoint-{tokens:012d}"
+
+
+def _items(study: Study, task_name: str, corpus: Stage) -> Stage:
+    (task,) = (task for task in study.tasks if task.name == task_name)
+    recipe = recipes.PrepareItems(
+        task=task,
+        voices=study.item_voices,
+        voice_rung=study.item_voice_rung,
+        num_shards=study.item_shards,
+    )
+    return Stage(
+        name=f"items/{task.name}",
+        recipe=recipe,
+        inputs={"corpus": corpus[""]},
+        demand=Demand(priority=2),
+    )
+
+
+def _modality_stages(
+    study: Study, modality: Modality, corpus: Stage, items: dict[str, Stage]
+) -> list[Stage]:
+    heavy = modality.stream.form is Form.AUDIO
+    vocabulary: dict[str, Artifact] = {}
+    stages: list[Stage] = []
+    if modality.stream.fits:
+        recipe = recipes.FitVocabulary(stream=modality.stream)
+        stages.append(
+            Stage(
+                name=f"vocabulary/{modality.name}",
+                recipe=recipe,
+                inputs={"corpus": corpus[""]},
+                demand=Demand(priority=9 if heavy else 5),
+            )
+        )
+        vocabulary = {"vocabulary": stages[-1][""]}
+    tokenize = recipes.Tokenize(stream=modality.stream)
+    for role, source in {"corpus": corpus, **items}.items():
+        stages.append(
+            Stage(
+                name=f"tokens/{modality.name}/{source.name.rsplit('/')[-1]}",
+                recipe=tokenize,
+                inputs={"corpus": source[""], **vocabulary},
+                demand=Demand(priority=(8 if heavy else 6) if role == "corpus" else 1),
+            )
+        )
+    tokens = {
+        source: stage
+        for source, stage in zip(["corpus", *items], stages[-1 - len(items) :], strict=True)
+    }
+    for seed in study.seeds:
+        stages += _run_stages(study, modality, seed, tokens, items)
+    return stages
+
+
+def _run_stages(
+    study: Study, modality: Modality, seed: int, tokens: dict[str, Stage], items: dict[str, Stage]
+) -> list[Stage]:
+    counts = tuple(study.tokens_after(modality, hours) for hours in study.checkpoint_hours)
+    mean_length = MEAN_UTTERANCE_SECONDS * modality.nominal_tokens_per_second
+    recipe = recipes.Train(
+        scale=study.scale,
+        optimizer=study.optimizer,
+        batching=study.batching,
+        total_tokens=counts[-1],
+        checkpoints=counts,
+        seed=seed,
+        precision=study.precision,
+    )
+    train = Stage(
+        name=f"train/{modality.name}/seed-{seed}",
+        recipe=recipe,
+        inputs={"tokens": tokens["corpus"][""]},
+        demand=Demand(
+            workers=study.train_workers,
+            cpus=study.train_cpus,
+            gpus=study.train_gpus,
+            priority=5 + modality.nominal_tokens_per_second / 1000,
+        ),
+        tokens=counts[-1],
+        flops=counts[-1] * flops_per_token(study.scale, mean_length),
+    )
+    stages = [train]
+    for count in counts:
+        for task, source in items.items():
+            stages.append(
+                Stage(
+                    name=f"evaluate/{modality.name}/seed-{seed}/{count:012d}/{task}",
+                    recipe=recipes.Evaluate(),
+                    inputs={
+                        "checkpoint": train[checkpoint_part(count)],
+                        "tokens": tokens[task][""],
+                        "items": source[""],
+                    },
+                    demand=Demand(cpus=0.5),
+                )
+            )
+    return stages

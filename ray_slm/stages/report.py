@@ -1,0 +1,128 @@
+"""Render the report of a study, whole or partial, and publish it where people look for it."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from ray_slm.evaluation.contrasts import table3
+from ray_slm.evaluation.controls import shuffled_labels
+from ray_slm.evaluation.conventions import flip_table
+from ray_slm.evaluation.scaling import scaling_table
+from ray_slm.evaluation.tables import accuracy_table, band_table, checkpoint_table, layer_table
+from ray_slm.recipes import Report
+from ray_slm.report.page import render
+from ray_slm.report.tables import Results
+from ray_slm.scheduling.plan import plan
+from ray_slm.scheduling.stage import Stage
+from ray_slm.scheduling.store import Store
+from ray_slm.stages import results
+from ray_slm.stages.site import Site, made_with
+from ray_slm.study import Study
+
+
+def render_report(stage: Stage, site: Site) -> None:
+    """Render into the stage's folder and commit."""
+    folder = site.store.path(stage.address)
+    folder.mkdir(parents=True, exist_ok=True)
+    render(collect(stage, site.store), folder)
+    site.store.commit(stage, summary={"num_inputs": len(stage.inputs)}, made=made_with())
+
+
+def publish(study: Study, store: Store) -> Path:
+    """The page at ``<root>/studies/<study>/report/index.html``.
+
+    A finished report is copied; before that, a partial one is rendered with its holes marked.
+    """
+    (stage,) = (stage for stage in plan(study) if isinstance(stage.recipe, Report))
+    folder = store.root / "studies" / study.name / "report"
+    draft = folder.with_name("report.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    if store.has(stage.address):
+        shutil.copytree(store.path(stage.address), draft)
+    else:
+        draft.mkdir()
+        render(collect(stage, store), draft)
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.replace(folder)
+    return folder / "index.html"
+
+
+def collect(stage: Stage, store: Store) -> Results:
+    """Everything the page shows, from what exists; what is missing becomes holes."""
+    recipe = stage.recipe
+    assert isinstance(recipe, Report)
+    scores = results.pair_scores(stage, store)
+    trained = scores[scores["tokens"] > 0] if len(scores) else scores
+    some = len(trained) > 0
+    nothing = pd.DataFrame()
+    return Results(
+        study={"name": recipe.study, "question": recipe.question, "notice": recipe.notice},
+        tokens=results.tokens(stage, store),
+        table4=accuracy_table(trained) if some else nothing,
+        table3=table3(trained, recipe.contrasts) if some and recipe.contrasts else nothing,
+        layers=layer_table(trained) if some else nothing,
+        scaling_points=checkpoint_table(scores) if some else nothing,
+        scaling_fits=scaling_table(trained) if some else nothing,
+        losses=results.losses(stage, store),
+        quarantine=results.quarantine(stage, store),
+        controls=_controls(scores, trained, stage, store) if some else nothing,
+        bands=band_table(trained) if some and trained["band"].astype(str).any() else nothing,
+        flips=flip_table(trained) if some else nothing,
+        made=_made(stage, store),
+        holes=results.holes(stage, store),
+    )
+
+
+def _controls(
+    scores: pd.DataFrame, trained: pd.DataFrame, stage: Stage, store: Store
+) -> pd.DataFrame:
+    """What must stay near 50 %, and what a letter or word n-gram gets without any model."""
+    shuffled = checkpoint_table(shuffled_labels(trained))
+    last = shuffled.groupby(["modality", "task", "seed"])["tokens"].transform("max")
+    frames = [shuffled[shuffled["tokens"] == last].assign(name="shuffled labels")]
+    untrained = scores[scores["tokens"] == 0]
+    if len(untrained):
+        frames.append(checkpoint_table(untrained).assign(name="random weights"))
+    rows = [
+        {"name": name, "modality": "none", "task": parts[1], "accuracy": value}
+        for parts, items in results.done(stage, "items", store)
+        for name, value in _baselines(store.record(items.address)["summary"])
+    ]
+    return pd.concat([*frames, pd.DataFrame(rows)], ignore_index=True)
+
+
+def _baselines(summary: dict) -> list[tuple[str, float]]:
+    """Accuracy in percent of each n-gram over all pairs, as the task's remarks hold it."""
+    found = summary.get("remarks", {}).get("accuracy of baselines", {})
+    shares = {name: v["all"] if isinstance(v, dict) else v for name, v in found.items()}
+    return [(name, 100.0 * float(share)) for name, share in shares.items()]
+
+
+def _made(stage: Stage, store: Store) -> dict[str, object]:
+    """Provenance that is the same for every rendering of the same results."""
+    corpora = {
+        parts[1]: store.record(corpus.address)["summary"]
+        for parts, corpus in results.done(stage, "corpus", store)
+    }
+    runs = {"/".join(parts[1:]): run.address for parts, run in results.done(stage, "train", store)}
+    made = made_with()
+    return {
+        "report": stage.address,
+        "commit": made["commit"],
+        "versions": made["versions"],
+        "corpora": corpora,
+        "training runs": runs,
+        "recipes": {kind: identity for kind, identity in _recipes(stage).items()},
+    }
+
+
+def _recipes(stage: Stage) -> dict[str, object]:
+    """One recipe of each kind, as hashed: seeds, sizes, digests of assets are all in there."""
+    found: dict[str, object] = {}
+    for artifact in stage.inputs.values():
+        identity = artifact.stage.identity
+        assert isinstance(identity, dict)
+        found.setdefault(artifact.stage.name.split("/")[0], identity["recipe"])
+    return found

@@ -1,0 +1,111 @@
+"""Gather what a report is made of from records and per-item scores, never from the tracker."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from ray_slm.evaluation import pairs as joins
+from ray_slm.scheduling.stage import Stage
+from ray_slm.scheduling.store import Store
+from ray_slm.stages.evaluate import SCORES, quarantined_ids, read_pairs
+
+
+def stages_of(report: Stage, kind: str) -> Iterator[tuple[list[str], Stage]]:
+    """The report's inputs of one kind, with the parts of their names."""
+    for artifact in report.inputs.values():
+        parts = artifact.stage.name.split("/")
+        if parts[0] == kind:
+            yield parts, artifact.stage
+
+
+def done(report: Stage, kind: str, store: Store) -> Iterator[tuple[list[str], Stage]]:
+    """Those that have a record."""
+    return ((parts, stage) for parts, stage in stages_of(report, kind) if store.has(stage.address))
+
+
+def holes(report: Stage, store: Store) -> list[str]:
+    """Names of the stages that have no record: marked in the report, never imputed."""
+    return [a.stage.name for a in report.inputs.values() if not store.has(a.address)]
+
+
+def pair_scores(report: Stage, store: Store) -> pd.DataFrame:
+    """Every decision of every evaluation there is (``evaluation.pair_scores``)."""
+    dropped = _quarantined_items(report, store)
+    frames = []
+    for (_, modality, seed, tokens, task), stage in done(report, "evaluate", store):
+        pairs = read_pairs(store.path(stage.inputs["items"].address))
+        scores = pd.read_parquet(store.path(stage.address) / SCORES)
+        kept = scores[~scores["utterance"].isin(dropped.get(task, set()))]
+        frame = joins.decide(pairs, kept, quarantined=dropped.get(task, set()))
+        frame["modality"], frame["seed"] = modality, int(seed.removeprefix("seed-"))
+        frame["tokens"], frame["task"] = int(tokens), task
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _quarantined_items(report: Stage, store: Store) -> dict[str, set[str]]:
+    """By task: items that some modality could not tokenize, so that none is scored on them."""
+    found: dict[str, set[str]] = {}
+    for (_, _modality, source), stage in done(report, "tokens", store):
+        found.setdefault(source, set()).update(quarantined_ids(store.path(stage.address)))
+    return found
+
+
+def tokens(report: Stage, store: Store) -> pd.DataFrame:
+    """Table 2: one row per modality and split of the corpus."""
+    corpora = {parts[1] for parts, _ in stages_of(report, "corpus")}
+    rows = []
+    for (_, modality, source), stage in done(report, "tokens", store):
+        if source not in corpora:
+            continue
+        summary = store.record(stage.address)["summary"]
+        for split, counts in summary["splits"].items():
+            rows.append(
+                {
+                    "modality": modality,
+                    "split": split,
+                    "vocab_size": summary["vocab_size"],
+                    "num_tokens": counts["num_tokens"],
+                    "num_utterances": counts["num_utterances"],
+                    "seconds": counts["seconds"],
+                    "num_quarantined": counts.get("num_quarantined", 0),
+                    "ids_sha256": counts["ids_sha256"],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def losses(report: Stage, store: Store) -> pd.DataFrame:
+    """Validation loss of every run: nats/token and bits/second of audio."""
+    rows = []
+    for (_, modality, seed), stage in done(report, "train", store):
+        for line in read_lines(store.path(stage.address) / "validation.jsonl"):
+            rows.append(
+                {
+                    "modality": modality,
+                    "seed": int(seed.removeprefix("seed-")),
+                    "split": "dev",
+                    "tokens": line["tokens"],
+                    "nats_per_token": line["nats_per_token"],
+                    "bits_per_second": line["bits_per_second"],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def quarantine(report: Stage, store: Store) -> pd.DataFrame:
+    """Every item that was left out anywhere, with stage, reason and detail."""
+    rows = []
+    for kind in ("corpus", "items", "tokens"):
+        for _parts, stage in done(report, kind, store):
+            for line in read_lines(store.path(stage.address) / "quarantine.jsonl"):
+                row = {key: line[key] for key in ("id", "reason", "detail")}
+                rows.append({"stage": stage.name, **row})
+    return pd.DataFrame(rows, columns=["stage", "id", "reason", "detail"])
+
+
+def read_lines(path: Path) -> list[dict]:
+    """The JSON objects of a file of lines; none when the file does not exist."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
