@@ -1,0 +1,149 @@
+"""Intervals that know of items and of seeds: the primary one, and the two-way bootstrap.
+
+With three seeds, an interval from items alone covers the truth in about half of all studies, so
+variance between seeds is added to that between clusters, with Satterthwaite's degrees of freedom.
+Legend: S seeds, C clusters, J panels, R bootstrap replicates.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from ray_slm.evaluation.clusters import Panel
+
+ITEM_NOISE = "item noise only"
+ONE_SIDED = "seed noise of one side only"
+ONE_CLUSTER = "one cluster: no interval"
+NO_VARIANCE = "no variation: no interval"
+EXACT = "exact, clusters as units"
+
+
+class Moments(NamedTuple):
+    """A linear combination of accuracies, its variance and degrees of freedom (any shape)."""
+
+    estimate: np.ndarray
+    variance: np.ndarray
+    df: np.ndarray
+
+
+class Interval(NamedTuple):
+    """An estimate with its two-sided interval, in the unit of the estimate."""
+
+    estimate: float
+    low: float
+    high: float
+    standard_error: float
+    df: float
+    p: float  # two-sided, against 0; NaN where there is no interval
+    note: str = ""
+
+
+def moments(panels: Sequence[Panel], weights: Sequence[np.ndarray | float]) -> Moments:
+    """Sum of weight_j * accuracy_j over panels of the same pairs (paired by item).
+
+    Var = v_c + sum_j weight_j^2 s_j^2 / S_j, where v_c is the cluster-robust variance of the
+    seed-averaged combination and s_j the standard deviation of accuracy over the seeds of panel
+    j; df = Var^2 / (v_c^2 / (C-1) + sum_j (weight_j^2 s_j^2 / S_j)^2 / (S_j - 1)).  A panel with
+    one seed adds no seed term.  One cluster gives NaN, and so does the df of a zero variance.
+    """
+    sizes_C, num_clusters = panels[0].sizes_C, panels[0].num_clusters
+    total = sizes_C.sum()
+    means = [
+        np.asarray(w)[..., None] * p.sums_SC.mean(-2) for p, w in zip(panels, weights, strict=True)
+    ]
+    combined_C = np.sum(means, axis=0)
+    estimate = combined_C.sum(-1) / total
+    residual_C = combined_C - sizes_C * estimate[..., None]
+    if num_clusters < 2:
+        return Moments(estimate, np.full_like(estimate, np.nan), np.full_like(estimate, np.nan))
+    scale = num_clusters / (num_clusters - 1) / total**2
+    variance = scale * (residual_C**2).sum(-1)
+    squares = variance**2 / (num_clusters - 1)
+    for each, weight in zip(panels, weights, strict=True):
+        if each.num_seeds > 1:
+            term = np.asarray(weight) ** 2 * each.accuracy_S.var(-1, ddof=1) / each.num_seeds
+            variance = variance + term
+            squares = squares + term**2 / (each.num_seeds - 1)
+    safe = np.where(squares > 0, squares, 1.0)
+    return Moments(estimate, variance, np.where(squares > 0, variance**2 / safe, np.nan))
+
+
+def half_width(found: Moments, level: float = 0.95) -> np.ndarray:
+    """Half the width of the two-sided t interval; NaN where there is none."""
+    return np.asarray(stats.t.ppf(0.5 + level / 2, found.df) * np.sqrt(found.variance))
+
+
+def linear_interval(
+    panels: Sequence[Panel], weights: Sequence[float], *, level: float = 0.95
+) -> Interval:
+    """The primary interval of a linear combination of accuracies (science: section 12.3)."""
+    found = moments(panels, weights)
+    estimate, error = float(found.estimate), float(np.sqrt(found.variance))
+    note = _note(panels, error)
+    if note in (ONE_CLUSTER, NO_VARIANCE):
+        return Interval(estimate, np.nan, np.nan, error, np.nan, np.nan, note)
+    half, df = float(half_width(found, level)), float(found.df)
+    p = 2.0 * float(stats.t.sf(abs(estimate) / error, df))
+    return Interval(estimate, estimate - half, estimate + half, error, df, p, note)
+
+
+def _note(panels: Sequence[Panel], standard_error: float) -> str:
+    if panels[0].num_clusters < 2:
+        return ONE_CLUSTER
+    # Sums of decisions are exact to about 1e-16, so anything this small is rounding.
+    if not standard_error > 1e-12:
+        return NO_VARIANCE
+    single = [panel.num_seeds == 1 for panel in panels]
+    if all(single):
+        return ITEM_NOISE
+    return ONE_SIDED if any(single) else ""
+
+
+def accuracy_interval(panel: Panel, *, level: float = 0.95) -> Interval:
+    """One accuracy in [0, 1], with cluster and seed variance, clipped to [0, 1]; p is against 1/2.
+
+    When every decision is right (or every one wrong) no variance can be seen: the interval is
+    then Clopper and Pearson's with clusters as units, which is what so many clusters allow.
+    """
+    found = linear_interval([panel], [1.0], level=level)
+    accuracy = found.estimate
+    if found.note == NO_VARIANCE and accuracy in (0.0, 1.0):
+        bound = ((1 - level) / 2) ** (1 / panel.num_clusters)
+        low, high = (bound, 1.0) if accuracy == 1.0 else (0.0, 1.0 - bound)
+        return found._replace(low=low, high=high, note=EXACT)
+    if found.note in (ONE_CLUSTER, NO_VARIANCE):
+        return found
+    p = 2.0 * float(stats.t.sf(abs(accuracy - 0.5) / found.standard_error, found.df))
+    return found._replace(low=max(0.0, found.low), high=min(1.0, found.high), p=p)
+
+
+def bootstrap(panels: Sequence[Panel], *, replicates: int = 2000, seed: int = 0) -> np.ndarray:
+    """Accuracies (R, J) under resampling of clusters (shared by all panels) and of seeds.
+
+    Seeds are resampled per panel; a single seed stays, so that only item noise is left.  Take
+    percentiles of any function of the columns.
+    """
+    rng = np.random.default_rng(seed)
+    num_clusters = panels[0].num_clusters
+    out = np.empty((replicates, len(panels)))
+    step = max(1, 4_000_000 // num_clusters)  # rows of weights held at once
+    for start in range(0, replicates, step):
+        rows = min(step, replicates - start)
+        counts_RC = rng.multinomial(
+            num_clusters, np.full(num_clusters, 1 / num_clusters), size=rows
+        )
+        sizes_R = counts_RC @ panels[0].sizes_C
+        for column, panel in enumerate(panels):
+            chance = np.full(panel.num_seeds, 1 / panel.num_seeds)
+            counts_RS = rng.multinomial(panel.num_seeds, chance, size=rows) / panel.num_seeds
+            sums_R = ((counts_RC @ panel.sums_SC.T) * counts_RS).sum(1)
+            out[start : start + rows, column] = sums_R / sizes_R
+    return out
+
+
+def percentiles(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of bootstrap replicates."""
+    low, high = np.quantile(values, [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high)

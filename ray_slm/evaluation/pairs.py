@@ -1,0 +1,175 @@
+"""From item scores to decisions about minimal pairs, joined by key and never by order.
+
+Reference scorers pair rows by sort order or drop what is missing, which quietly halves or
+flatters a score; here whatever does not join one to one is refused by name.  An item's id is
+``<pair>.<side>.<voice>``.  Shapes: L layers, P pairs, V voices; axis 2 is positive, negative.
+"""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ray_slm.evaluation.conventions import CONVENTIONS, DEFAULT_CONVENTION, derive, prefers
+
+SIDES = ("positive", "negative")
+PAIR_COLUMNS = ("cluster", "type", "subtype", "band")
+SCORE_COLUMNS = ("logp_sum", "logp_first", "logp_eos", "num_tokens", "seconds")
+
+
+class _Join(NamedTuple):
+    """Where each score row stands in a dense (L, P, 2, V) array."""
+
+    scores: pd.DataFrame
+    pairs: pd.DataFrame
+    layers: np.ndarray
+    slots: np.ndarray
+    present_P2V: np.ndarray
+
+
+def decide(
+    pairs: pd.DataFrame,
+    scores: pd.DataFrame,
+    *,
+    quarantined: Collection[str] = (),
+    every_voice: bool = True,
+) -> pd.DataFrame:
+    """Which of each pair's items is preferred, averaged over its voices (official aggregation).
+
+    Args:
+        pairs: columns id, type, subtype, cluster, band (``tasks.task.Pair``).
+        scores: columns utterance, layer and ``SCORE_COLUMNS``; any order of rows.
+        quarantined: utterance ids without a score.  A pair that needs one of them is left out
+            whole; pass the union over modalities so that all of them keep the same pairs.
+        every_voice: refuse a pair that lacks a voice which other pairs have.
+
+    Returns:
+        pair, cluster, type, subtype, band, layer, convention, correct (in [0, 1]).  Every layer
+        is judged under the default convention, the final layer under all of them.
+
+    Raises:
+        ValueError: naming items that are missing, duplicate, unknown or not finite.
+    """
+    join = _join(_surviving(pairs, quarantined), scores, quarantined, every_voice)
+    frames = []
+    for convention in CONVENTIONS:
+        correct_LP = _correct(join, convention)
+        layers = range(len(join.layers)) if convention == DEFAULT_CONVENTION else (-1,)
+        for layer in layers:
+            frame = join.pairs[["id", *PAIR_COLUMNS]].rename(columns={"id": "pair"})
+            frame["layer"] = np.int32(join.layers[layer])
+            frame["convention"] = convention
+            frame["correct"] = correct_LP[layer]
+            frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _correct(join: _Join, convention: str) -> np.ndarray:
+    """Share of voices in which the positive item wins, (L, P)."""
+    shape = (len(join.layers), *join.present_P2V.shape)
+    values_LP2V = np.zeros(shape)
+    values_LP2V.reshape(-1)[join.slots] = derive(join.scores, convention)
+    wins_LPV = prefers(values_LP2V[:, :, 0], values_LP2V[:, :, 1])
+    has_voice_PV = join.present_P2V[:, 0]
+    return np.asarray((wins_LPV * has_voice_PV).sum(-1) / has_voice_PV.sum(-1))
+
+
+def _surviving(pairs: pd.DataFrame, quarantined: Collection[str]) -> pd.DataFrame:
+    """The pairs none of whose items is quarantined, in order of id."""
+    doubled = pairs["id"][pairs["id"].duplicated()]
+    if len(doubled):
+        raise ValueError(f"pairs: duplicate ids {_named(doubled)}; make the task's items again")
+    lost = {utterance.rsplit(".", 2)[0] for utterance in quarantined}
+    kept = pairs[~pairs["id"].isin(lost)].sort_values("id", ignore_index=True)
+    if kept.empty:
+        raise ValueError(
+            f"no pair is left of {len(pairs)} after {len(lost)} were quarantined; "
+            "look at quarantine.jsonl of the task's items"
+        )
+    return kept
+
+
+def _join(
+    pairs: pd.DataFrame, scores: pd.DataFrame, quarantined: Collection[str], every_voice: bool
+) -> _Join:
+    lost = {utterance.rsplit(".", 2)[0] for utterance in quarantined}
+    key = _parse(scores["utterance"])
+    if lost:
+        keep = ~key["pair"].isin(lost).to_numpy()
+        scores, key = scores[keep], key[keep]
+    _refuse_bad_values(scores)
+    pair_codes = pd.Index(pairs["id"]).get_indexer(key["pair"])
+    if (pair_codes < 0).any():
+        unknown = scores["utterance"].to_numpy()[pair_codes < 0]
+        raise ValueError(f"scores of items that belong to no pair: {_named(unknown)}")
+    voice_codes, voices = pd.factorize(key["voice"], sort=True)
+    layer_codes, layers = pd.factorize(scores["layer"], sort=True)
+    shape = (len(layers), len(pairs), 2, len(voices))
+    sides = (key["side"] == SIDES[1]).to_numpy().astype(np.int64)
+    slots = np.ravel_multi_index((layer_codes, pair_codes, sides, voice_codes), shape)
+    counts = np.bincount(slots, minlength=int(np.prod(shape))).reshape(shape)
+    names = pairs["id"].to_numpy(), np.asarray(SIDES), np.asarray(voices), np.asarray(layers)
+    _refuse_wrong_counts(counts, names, every_voice)
+    return _Join(scores, pairs, np.asarray(layers), slots, counts[0] > 0)
+
+
+def _parse(utterances: pd.Series) -> pd.DataFrame:
+    """pair, side and voice of each id; the work is done once per distinct id."""
+    codes, names = pd.factorize(utterances)
+    parts = [str(name).rsplit(".", 2) for name in names]
+    wrong = [name for name, p in zip(names, parts, strict=True) if len(p) != 3 or p[1] not in SIDES]
+    if wrong:
+        raise ValueError(f"not of the form <pair>.<positive|negative>.<voice>: {_named(wrong)}")
+    if not parts:
+        raise ValueError("the scores table is empty: score the task's items first")
+    return pd.DataFrame(parts, columns=["pair", "side", "voice"]).iloc[codes].reset_index(drop=True)
+
+
+def _refuse_bad_values(scores: pd.DataFrame) -> None:
+    values = scores[list(SCORE_COLUMNS)].to_numpy(dtype=np.float64)
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"scores are not finite: {_named(scores['utterance'].to_numpy()[bad])}; "
+            "the checkpoint may have diverged, look at its loss"
+        )
+    empty = (scores["num_tokens"] <= 0).to_numpy() | (scores["seconds"] <= 0).to_numpy()
+    if empty.any():
+        raise ValueError(
+            "num_tokens and seconds must be above 0: "
+            f"{_named(scores['utterance'].to_numpy()[empty])}"
+        )
+
+
+def _refuse_wrong_counts(
+    counts_LP2V: np.ndarray, names: tuple[np.ndarray, ...], every_voice: bool
+) -> None:
+    """Every expected item must stand exactly once in every layer."""
+    doubled = np.argwhere(counts_LP2V > 1)
+    if len(doubled):
+        raise ValueError(f"duplicate scores: {_items(doubled, names)}; score the task again")
+    needed_LP2V = np.ones_like(counts_LP2V, dtype=bool)
+    if not every_voice:
+        has_voice_PV = np.asarray(counts_LP2V.any(axis=(0, 2)))
+        has_voice_PV[~has_voice_PV.any(axis=1)] = True  # a pair without any voice misses them all
+        needed_LP2V &= has_voice_PV[None, :, None, :]
+    missing = np.argwhere(needed_LP2V & (counts_LP2V == 0))
+    if len(missing):
+        raise ValueError(
+            f"missing scores: {_items(missing, names)}; score them, or pass their ids as "
+            "quarantined"
+        )
+
+
+def _items(places: np.ndarray, names: tuple[np.ndarray, ...]) -> str:
+    pairs, sides, voices, layers = names
+    return _named(
+        [f"{pairs[p]}.{sides[s]}.{voices[v]} (layer {layers[i]})" for i, p, s, v in places]
+    )
+
+
+def _named(ids: Collection[object]) -> str:
+    """The first five ids and the number of the rest."""
+    shown = ", ".join(str(name) for name in list(ids)[:5])
+    return shown + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
