@@ -8,6 +8,7 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from ray_slm.errors import ResourceError
 from ray_slm.scheduling.stage import Stage
 from ray_slm.stages import train as verbs
 from ray_slm.stages.site import Site
@@ -25,6 +26,7 @@ def train(stage: Stage, site: Site) -> None:
     what a run resumes from is our newest valid checkpoint.
     """
     demand = stage.demand
+    _refuse_impossible(stage)
     scratch = site.store.scratch(stage.address)
     (scratch / REFUSAL).unlink(missing_ok=True)
     gpu = {"GPU": demand.gpus} if demand.gpus else {}
@@ -40,12 +42,28 @@ def train(stage: Stage, site: Site) -> None:
         run_config=RunConfig(
             name=f"{stage.fingerprint}-{uuid.uuid4().hex[:8]}",
             storage_path=str(scratch / "ray"),
-            failure_config=FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=2),
+            failure_config=FailureConfig(max_failures=MAX_FAILURES),
         ),
     ).fit()
     refusal = scratch / REFUSAL
     if refusal.exists():
         raise ValueError(json.loads(refusal.read_text())["error"])
+
+
+def _refuse_impossible(stage: Stage) -> None:
+    """A run that waits for others keeps waiting; one that can never fit is refused at once."""
+    demand = stage.demand
+    if demand.gpus and not ray.cluster_resources().get("GPU"):
+        raise ResourceError(
+            f"{stage.name} asks for {demand.workers} x {demand.gpus} GPU and the cluster has none; "
+            "lower train_gpus in the study or add GPU nodes"
+        )
+    cpus = ray.cluster_resources().get("CPU", 0.0)
+    if not demand.gpus and demand.workers * demand.cpus > cpus:
+        raise ResourceError(
+            f"{stage.name} asks for {demand.workers} x {demand.cpus} CPU and the cluster has "
+            f"{cpus}; lower train_workers or train_cpus in the study"
+        )
 
 
 def train_worker(config: dict) -> None:
