@@ -1,6 +1,7 @@
 """Stages as Ray tasks.  A training run and a pass of Ray Data are steered by zero-CPU tasks."""
 
 import time
+from collections.abc import Mapping
 
 import ray
 
@@ -8,7 +9,8 @@ from ray_slm import recipes
 from ray_slm.cluster.evaluate import evaluate_wave
 from ray_slm.cluster.prepare import prepare
 from ray_slm.cluster.tokenize import tokenize
-from ray_slm.cluster.train import train
+from ray_slm.cluster.train import impossible, train
+from ray_slm.errors import ResourceError
 from ray_slm.modalities.modality import Form
 from ray_slm.scheduling.stage import Stage
 from ray_slm.stages import local
@@ -24,10 +26,14 @@ def execute(stage: Stage, site: Site) -> None:
 
 
 class RayBackend:
-    """Submits stages as they become ready and collects how they ended."""
+    """Submits stages as they become ready and collects how they ended.
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    ``capacity`` is what the cluster has when it cannot grow: a run beyond it is refused.
+    """
+
+    def __init__(self, site: Site, capacity: Mapping[str, float] | None = None) -> None:
+        self._site, self._capacity = site, capacity
+        self._refused: list[tuple[Stage, BaseException | None]] = []
         self._stages: dict[ray.ObjectRef, list[Stage]] = {}
         self._gathering: list[Stage] = []
         self._gathering_since = 0.0
@@ -46,6 +52,10 @@ class RayBackend:
             case recipes.Tokenize() if _is_large(stage):
                 task = tokenize.options(name=stage.name)
             case recipes.Train():
+                problem = impossible(stage, self._capacity) if self._capacity else None
+                if problem is not None:
+                    self._refused.append((stage, ResourceError(problem)))
+                    return
                 task = train.options(name=stage.name)
             case _:
                 task = execute.options(name=stage.name, num_cpus=_cpus(stage))
@@ -54,11 +64,12 @@ class RayBackend:
     def finished(self) -> list[tuple[Stage, BaseException | None]]:
         """What ended since the last call; starts the next wave of evaluations."""
         self._start_wave()
+        refused, self._refused = self._refused, []
         if not self._stages:
-            return []
+            return refused
         refs = list(self._stages)
         ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
-        return [ended for ref in ready for ended in self._collect(ref)]
+        return [*refused, *(ended for ref in ready for ended in self._collect(ref))]
 
     def _start_wave(self) -> None:
         waited = time.monotonic() - self._gathering_since

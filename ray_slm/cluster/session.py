@@ -37,7 +37,7 @@ def ray_backend(site: Site) -> Iterator["RayBackend"]:  # noqa: F821 - ray is im
     )
     _protect_token()
     try:
-        yield RayBackend(site)
+        yield RayBackend(site, ray.cluster_resources() if address == "local" else None)
     finally:
         ray.shutdown()
 

@@ -2,13 +2,13 @@
 
 import json
 import uuid
+from collections.abc import Mapping
 
 import ray
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from ray_slm.errors import ResourceError
 from ray_slm.scheduling.stage import Stage
 from ray_slm.stages import train as verbs
 from ray_slm.stages.site import Site
@@ -26,7 +26,6 @@ def train(stage: Stage, site: Site) -> None:
     what a run resumes from is our newest valid checkpoint.
     """
     demand = stage.demand
-    _refuse_impossible(stage)
     scratch = site.store.scratch(stage.address)
     (scratch / REFUSAL).unlink(missing_ok=True)
     gpu = {"GPU": demand.gpus} if demand.gpus else {}
@@ -50,20 +49,19 @@ def train(stage: Stage, site: Site) -> None:
         raise ValueError(json.loads(refusal.read_text())["error"])
 
 
-def _refuse_impossible(stage: Stage) -> None:
-    """A run that waits for others keeps waiting; one that can never fit is refused at once."""
+def impossible(stage: Stage, capacity: Mapping[str, float]) -> str | None:
+    """Why a cluster of a fixed size can never run this stage, or None.  Waiting is no reason."""
     demand = stage.demand
-    if demand.gpus and not ray.cluster_resources().get("GPU"):
-        raise ResourceError(
-            f"{stage.name} asks for {demand.workers} x {demand.gpus} GPU and the cluster has none; "
-            "lower train_gpus in the study or add GPU nodes"
-        )
-    cpus = ray.cluster_resources().get("CPU", 0.0)
-    if not demand.gpus and demand.workers * demand.cpus > cpus:
-        raise ResourceError(
-            f"{stage.name} asks for {demand.workers} x {demand.cpus} CPU and the cluster has "
-            f"{cpus}; lower train_workers or train_cpus in the study"
-        )
+    for name, each, field in (
+        ("CPU", demand.cpus, "train_cpus"),
+        ("GPU", demand.gpus, "train_gpus"),
+    ):
+        if demand.workers * each > capacity.get(name, 0.0):
+            return (
+                f"{stage.name} asks for {demand.workers} x {each} {name} and the cluster has "
+                f"{capacity.get(name, 0.0)}; lower train_workers or {field} in the study"
+            )
+    return None
 
 
 def train_worker(config: dict) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from ray_slm.corpora.utterance import SAMPLE_RATE_HZ, Quarantined, num_shards, shard_path
+from ray_slm.errors import QuarantineLimitError
 
 QUARANTINE = "quarantine.jsonl"
 SUMMARY = "corpus.json"
@@ -35,7 +36,8 @@ def finish(folder: Path, *, candidates: int, max_bad_fraction: float) -> dict[st
     """Merge the shards' quarantine, check the books and write ``corpus.json``; its content.
 
     ``candidates`` is how many ids went in.  Raises ValueError when the corpus is empty, an id
-    stands twice, ids are unaccounted for, or one reason took more than ``max_bad_fraction``.
+    stands twice or ids are unaccounted for; its kind QuarantineLimitError when one reason took
+    more than ``max_bad_fraction``.
     """
     quarantined = _read_quarantine(folder)
     utterances = _Utterances()
@@ -87,7 +89,7 @@ def _refuse_too_many(
     for reason, count in collections.Counter(q["reason"] for q in quarantined).items():
         if count > max_bad_fraction * candidates:
             example = next(q for q in quarantined if q["reason"] == reason)
-            raise ValueError(
+            raise QuarantineLimitError(
                 f"{folder}: {count} of {candidates} candidates were left out as {reason}, more "
                 f"than the {max_bad_fraction:.2%} allowed; one is {example['id']}: "
                 f"{example['detail']}; mend the cause, or raise max_bad_fraction"

@@ -62,33 +62,25 @@ def _modality_stages(
     study: Study, modality: Modality, corpus: Stage, items: dict[str, Stage]
 ) -> list[Stage]:
     heavy = modality.stream.form is Form.AUDIO
-    vocabulary: dict[str, Artifact] = {}
     stages: list[Stage] = []
+    inputs: dict[str, Artifact] = {}
     if modality.stream.fits:
-        recipe = recipes.FitVocabulary(stream=modality.stream)
-        stages.append(
-            Stage(
-                name=f"vocabulary/{modality.name}",
-                recipe=recipe,
-                inputs={"corpus": corpus[""]},
-                demand=Demand(priority=9 if heavy else 5),
-            )
+        vocabulary = Stage(
+            name=f"vocabulary/{modality.name}",
+            recipe=recipes.FitVocabulary(stream=modality.stream),
+            inputs={"corpus": corpus[""]},
+            demand=Demand(priority=9 if heavy else 5),
         )
-        vocabulary = {"vocabulary": stages[-1][""]}
-    tokenize = recipes.Tokenize(stream=modality.stream)
+        stages, inputs = [vocabulary], {"vocabulary": vocabulary[""]}
+    tokens = {}
     for role, source in {"corpus": corpus, **items}.items():
-        stages.append(
-            Stage(
-                name=f"tokens/{modality.name}/{source.name.rsplit('/')[-1]}",
-                recipe=tokenize,
-                inputs={"corpus": source[""], **vocabulary},
-                demand=Demand(priority=(8 if heavy else 6) if role == "corpus" else 1),
-            )
+        tokens[role] = Stage(
+            name=f"tokens/{modality.name}/{source.name.split('/')[-1]}",
+            recipe=recipes.Tokenize(stream=modality.stream),
+            inputs={"corpus": source[""], **inputs},
+            demand=Demand(priority=(8 if heavy else 6) if role == "corpus" else 1),
         )
-    tokens = {
-        source: stage
-        for source, stage in zip(["corpus", *items], stages[-1 - len(items) :], strict=True)
-    }
+    stages += tokens.values()
     for seed in study.seeds:
         stages += _run_stages(study, modality, seed, tokens, items)
     return stages
@@ -97,6 +89,26 @@ def _modality_stages(
 def _run_stages(
     study: Study, modality: Modality, seed: int, tokens: dict[str, Stage], items: dict[str, Stage]
 ) -> list[Stage]:
+    train = _train_stage(study, modality, seed, tokens["corpus"])
+    assert isinstance(train.recipe, recipes.Train)
+    evaluations = [
+        Stage(
+            name=f"evaluate/{modality.name}/seed-{seed}/{count:012d}/{task}",
+            recipe=recipes.Evaluate(),
+            inputs={
+                "checkpoint": train[checkpoint_part(count)],
+                "tokens": tokens[task][""],
+                "items": source[""],
+            },
+            demand=Demand(cpus=0.5),
+        )
+        for count in train.recipe.checkpoints
+        for task, source in items.items()
+    ]
+    return [train, *evaluations]
+
+
+def _train_stage(study: Study, modality: Modality, seed: int, tokens: Stage) -> Stage:
     counts = tuple(study.tokens_after(modality, hours) for hours in study.checkpoint_hours)
     mean_length = MEAN_UTTERANCE_SECONDS * modality.nominal_tokens_per_second
     recipe = recipes.Train(
@@ -108,32 +120,17 @@ def _run_stages(
         seed=seed,
         precision=study.precision,
     )
-    train = Stage(
+    demand = Demand(
+        workers=study.train_workers,
+        cpus=study.train_cpus,
+        gpus=study.train_gpus,
+        priority=5 + modality.nominal_tokens_per_second / 1000,
+    )
+    return Stage(
         name=f"train/{modality.name}/seed-{seed}",
         recipe=recipe,
-        inputs={"tokens": tokens["corpus"][""]},
-        demand=Demand(
-            workers=study.train_workers,
-            cpus=study.train_cpus,
-            gpus=study.train_gpus,
-            priority=5 + modality.nominal_tokens_per_second / 1000,
-        ),
+        inputs={"tokens": tokens[""]},
+        demand=demand,
         tokens=counts[-1],
         flops=counts[-1] * flops_per_token(study.scale, mean_length),
     )
-    stages = [train]
-    for count in counts:
-        for task, source in items.items():
-            stages.append(
-                Stage(
-                    name=f"evaluate/{modality.name}/seed-{seed}/{count:012d}/{task}",
-                    recipe=recipes.Evaluate(),
-                    inputs={
-                        "checkpoint": train[checkpoint_part(count)],
-                        "tokens": tokens[task][""],
-                        "items": source[""],
-                    },
-                    demand=Demand(cpus=0.5),
-                )
-            )
-    return stages
