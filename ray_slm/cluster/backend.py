@@ -1,14 +1,19 @@
-"""Stages as Ray tasks.  A training run and a pass of Ray Data are steered by zero-CPU tasks."""
+"""Stages on a Ray cluster, steered by threads of the driver.
+
+A thread waits for Ray Data, Ray Train or Ray Tune to end a stage; the work itself is in tasks and
+actors.  A steering process per stage would cost seconds of start-up and hundreds of megabytes.
+"""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import ray
 
 from ray_slm import recipes
 from ray_slm.cluster.evaluate import evaluate_wave
 from ray_slm.cluster.prepare import prepare
-from ray_slm.cluster.tokenize import tokenize
+from ray_slm.cluster.tokenize import ENCODER_CPUS, LIGHT_CPUS, tokenize
 from ray_slm.cluster.train import impossible, train
 from ray_slm.errors import ResourceError
 from ray_slm.modalities.modality import Form
@@ -17,6 +22,9 @@ from ray_slm.stages import local
 from ray_slm.stages.site import Site
 
 WAVE_PATIENCE_SECONDS = 5.0  # a Tune grid costs seconds to start: let a few checkpoints gather
+MOST_THREADS = 256  # all but the running ones sleep
+
+Errors = Mapping[str, BaseException]  # by address
 
 
 @ray.remote(max_retries=2)
@@ -33,61 +41,64 @@ class RayBackend:
 
     def __init__(self, site: Site, capacity: Mapping[str, float] | None = None) -> None:
         self._site, self._capacity = site, capacity
-        self._refused: list[tuple[Stage, BaseException | None]] = []
-        self._stages: dict[ray.ObjectRef, list[Stage]] = {}
+        self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="stage")
+        self._stages: dict[Future[Errors], list[Stage]] = {}
         self._gathering: list[Stage] = []
         self._gathering_since = 0.0
-        self._wave: ray.ObjectRef | None = None
+        self._wave: Future[Errors] | None = None
 
     def submit(self, stage: Stage) -> None:
         """Start a stage; evaluations gather until the next wave."""
-        match stage.recipe:
-            case recipes.Evaluate():
-                if not self._gathering:
-                    self._gathering_since = time.monotonic()
-                self._gathering.append(stage)
-                return
-            case recipes.PrepareCorpus() | recipes.PrepareItems():
-                task = prepare.options(name=stage.name)
-            case recipes.Tokenize() if _is_large(stage):
-                task = tokenize.options(name=stage.name)
-            case recipes.Train():
-                problem = impossible(stage, self._capacity) if self._capacity else None
-                if problem is not None:
-                    self._refused.append((stage, ResourceError(problem)))
-                    return
-                task = train.options(name=stage.name)
-            case _:
-                task = execute.options(name=stage.name, num_cpus=_cpus(stage))
-        self._stages[task.remote(stage, self._site)] = [stage]
+        if isinstance(stage.recipe, recipes.Evaluate):
+            if not self._gathering:
+                self._gathering_since = time.monotonic()
+            self._gathering.append(stage)
+            return
+        self._stages[self._threads.submit(self._steer, stage)] = [stage]
 
     def finished(self) -> list[tuple[Stage, BaseException | None]]:
         """What ended since the last call; starts the next wave of evaluations."""
         self._start_wave()
-        refused, self._refused = self._refused, []
-        if not self._stages:
-            return refused
-        refs = list(self._stages)
-        ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
-        return [*refused, *(ended for ref in ready for ended in self._collect(ref))]
+        ready = [future for future in self._stages if future.done()]
+        return [ended for future in ready for ended in self._collect(future)]
+
+    def abandon(self) -> None:
+        """Wait for no thread: the cluster is about to go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _steer(self, stage: Stage) -> Errors:
+        match stage.recipe:
+            case recipes.PrepareCorpus() | recipes.PrepareItems():
+                prepare(stage, self._site)
+            case recipes.Tokenize() if _is_large(stage):
+                tokenize(stage, self._site)
+            case recipes.Train():
+                problem = impossible(stage, self._capacity) if self._capacity else None
+                if problem is not None:
+                    raise ResourceError(problem)
+                train(stage, self._site)
+            case _:
+                task = execute.options(name=stage.name, num_cpus=_cpus(stage))
+                ray.get(task.remote(stage, self._site))
+        return {}
 
     def _start_wave(self) -> None:
         waited = time.monotonic() - self._gathering_since
         if self._wave is not None or not self._gathering or waited < WAVE_PATIENCE_SECONDS:
             return
         wave, self._gathering = self._gathering, []
-        self._wave = evaluate_wave.remote(wave, self._site)
+        start: Callable[..., Errors] = evaluate_wave
+        self._wave = self._threads.submit(start, wave, self._site)
         self._stages[self._wave] = wave
 
-    def _collect(self, ref: ray.ObjectRef) -> list[tuple[Stage, BaseException | None]]:
-        stages = self._stages.pop(ref)
-        if ref == self._wave:
+    def _collect(self, future: Future[Errors]) -> list[tuple[Stage, BaseException | None]]:
+        stages = self._stages.pop(future)
+        if future is self._wave:
             self._wave = None
-        try:
-            errors = ray.get(ref) or {}
-        except Exception as error:
-            # Whatever ended the task is the stage's outcome; the runner reports it.
+        error = future.exception()
+        if error is not None:
             return [(stage, error) for stage in stages]
+        errors = future.result()
         return [(stage, errors.get(stage.address)) for stage in stages]
 
 
@@ -97,6 +108,8 @@ def _is_large(stage: Stage) -> bool:
 
 
 def _cpus(stage: Stage) -> float:
-    heavy = isinstance(stage.recipe, recipes.FitVocabulary | recipes.Tokenize)
-    audio = heavy and stage.recipe.stream.form is Form.AUDIO
-    return 1.0 if audio else min(0.5, stage.demand.cpus)
+    """An encoder takes a processor; everything else beside it takes little."""
+    recipe = stage.recipe
+    if isinstance(recipe, recipes.FitVocabulary | recipes.Tokenize):
+        return ENCODER_CPUS if recipe.stream.form is Form.AUDIO else LIGHT_CPUS
+    return LIGHT_CPUS

@@ -14,11 +14,10 @@ from ray_slm.scheduling.stage import Stage
 from ray_slm.stages import evaluate as verbs
 from ray_slm.stages.site import Site
 
-TRIAL_CPUS = 0.5
+TRIAL_CPUS = 0.25
 TRIAL_RETRIES = 2
 
 
-@ray.remote(max_retries=2, num_cpus=0)
 def evaluate_wave(wave: list[Stage], site: Site) -> dict[str, BaseException]:
     """Evaluate a wave; the errors by address of the stages that have no record after it."""
     groups: dict[str, list[Stage]] = {}
@@ -72,4 +71,4 @@ def trial_demand(wave: list[Stage]) -> dict[str, float]:
 def _concurrency(num_trials: int) -> int:
     """As many trials as the processors carry, so that no actor waits while holding memory."""
     cpus = ray.cluster_resources().get("CPU", 1.0)
-    return max(1, min(num_trials, int(cpus)))
+    return max(1, min(num_trials, int(cpus) // 2))

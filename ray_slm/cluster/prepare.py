@@ -1,21 +1,39 @@
-"""Prepare a corpus on the cluster: one task per shard, steered by a zero-CPU task."""
+"""Prepare a corpus on the cluster: one task per shard, steered by a thread of the driver."""
 
 import ray
 
+from ray_slm.recipes import PrepareItems
 from ray_slm.scheduling.stage import Stage
 from ray_slm.stages import prepare as verbs
 from ray_slm.stages.site import Site
 
+ITEMS_CPUS = 0.25  # minutes of speech beside training runs that hold most processors
 
-@ray.remote(max_retries=2, num_cpus=1)
+
+@ray.remote(max_retries=2)
+def begin(stage: Stage, site: Site) -> list[int]:
+    """What precedes the shards, for a task the choice of its pairs."""
+    return verbs.begin(stage, site)
+
+
+@ray.remote(max_retries=2)
 def prepare_shard(stage: Stage, site: Site, shard: int) -> None:
     """One shard; the same bytes in any process."""
     verbs.prepare_shard(stage, site, shard)
 
 
-@ray.remote(max_retries=2, num_cpus=0)
+@ray.remote(max_retries=2)
+def finish(stage: Stage, site: Site) -> None:
+    """The summary and the record."""
+    verbs.finish(stage, site)
+
+
 def prepare(stage: Stage, site: Site) -> None:
     """All missing shards, then the summary and the record."""
-    shards = verbs.begin(stage, site)
-    ray.get([prepare_shard.remote(stage, site, shard) for shard in shards])
-    verbs.finish(stage, site)
+    small = isinstance(stage.recipe, PrepareItems)
+    light = {"num_cpus": ITEMS_CPUS, "name": stage.name}
+    of_shard = light if small else {"num_cpus": 1.0, "name": stage.name}
+    shards = ray.get(begin.options(**light).remote(stage, site))
+    tasks = [prepare_shard.options(**of_shard).remote(stage, site, shard) for shard in shards]
+    ray.get(tasks)
+    ray.get(finish.options(**light).remote(stage, site))

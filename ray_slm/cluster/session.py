@@ -11,6 +11,9 @@ from ray_slm.stages.site import Site
 HEALTH_CHECK_SECONDS = "0.5"
 # Six trainers bring some thirty processes; Ray warns about each pair beyond its own estimate.
 STARTUP_CONCURRENCY = "16"
+# On one machine the operating system shares processors better than reservations do: a run that
+# waits for data or starts up would otherwise hold its whole processor.
+LOCAL_CPUS_PER_CORE = 2
 OBJECT_STORE_BYTES = 512 * 2**20
 
 
@@ -20,6 +23,7 @@ def ray_backend(site: Site) -> Iterator["RayBackend"]:  # noqa: F821 - ray is im
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", HEALTH_CHECK_SECONDS)
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", STARTUP_CONCURRENCY)
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune heeds verbose=0 in the old style only
     import ray
 
     from ray_slm.cluster.backend import RayBackend
@@ -27,7 +31,11 @@ def ray_backend(site: Site) -> Iterator["RayBackend"]:  # noqa: F821 - ray is im
     address = os.environ.get("RAY_ADDRESS", "local")
     limits: dict[str, object] = {}
     if address == "local":
-        limits = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        limits = {
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "num_cpus": LOCAL_CPUS_PER_CORE * (os.cpu_count() or 1),
+        }
     ray.init(
         address=address,
         log_to_driver=False,
@@ -36,9 +44,11 @@ def ray_backend(site: Site) -> Iterator["RayBackend"]:  # noqa: F821 - ray is im
         **limits,
     )
     _protect_token()
+    backend = RayBackend(site, ray.cluster_resources() if address == "local" else None)
     try:
-        yield RayBackend(site, ray.cluster_resources() if address == "local" else None)
+        yield backend
     finally:
+        backend.abandon()
         ray.shutdown()
 
 

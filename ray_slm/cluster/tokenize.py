@@ -14,16 +14,14 @@ from ray_slm.scheduling.stage import Stage
 from ray_slm.stages import tokenize as verbs
 from ray_slm.stages.site import Site
 
-ENCODER_CPUS = 0.5  # two actors on two processors must leave room for the reader
+ENCODER_CPUS = 1.0
+LIGHT_CPUS = 0.25  # a look-up table or SentencePiece: seconds of work
 
 
 class ShardTokenizer:
     """Loads the tokenizer (an encoder, say) once per actor and tokenizes shard after shard."""
 
     def __init__(self, stage: Stage, site: Site) -> None:
-        import torch
-
-        torch.set_num_threads(1)
         self._stage, self._site = stage, site
         self._tokenizer = verbs.load_tokenizer(stage, site)
 
@@ -36,7 +34,12 @@ class ShardTokenizer:
         return {"num_utterances": np.array(counts)}
 
 
-@ray.remote(max_retries=2, num_cpus=0)
+@ray.remote(max_retries=2, num_cpus=LIGHT_CPUS)
+def finish(stage: Stage, site: Site) -> None:
+    """The summary and the record; reads the vocabulary's size off the tokenizer."""
+    verbs.finish(stage, site, verbs.load_tokenizer(stage, site).vocab_size)
+
+
 def tokenize(stage: Stage, site: Site) -> None:
     """All missing shards through Ray Data, then the summary and the record."""
     context = ray.data.DataContext.get_current()
@@ -51,15 +54,16 @@ def tokenize(stage: Stage, site: Site) -> None:
         counted = _mapped(stream, stage, site, audio=recipe.stream.form is Form.AUDIO)
         for _batch in counted.iter_batches(batch_size=None):
             pass  # each batch is a shard on disk already; iterating keeps the stream moving
-    verbs.finish(stage, site, verbs.load_tokenizer(stage, site).vocab_size)
+    ray.get(finish.options(name=stage.name).remote(stage, site))
 
 
 def _mapped(stream: ray.data.Dataset, stage: Stage, site: Site, *, audio: bool) -> ray.data.Dataset:
     if not audio:
         return stream.map_batches(
-            _tokenize_light, fn_args=(stage, site), batch_size=1, num_cpus=ENCODER_CPUS
+            _tokenize_light, fn_args=(stage, site), batch_size=1, num_cpus=LIGHT_CPUS
         )
-    most = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    # A pool that could take every processor would starve the reader that feeds it.
+    most = max(1, int(ray.cluster_resources().get("CPU", 1)) // 2)
     return stream.map_batches(
         ShardTokenizer,
         fn_constructor_args=(stage, site),

@@ -1,4 +1,4 @@
-"""A training run on the cluster: a zero-CPU task steers one TorchTrainer (DDP)."""
+"""A training run on the cluster: a thread of the driver steers one TorchTrainer (DDP)."""
 
 import json
 import uuid
@@ -18,7 +18,6 @@ MAX_FAILURES = 3  # of workers; a preempted node has its own, unlimited budget
 REFUSAL = "refusal.json"
 
 
-@ray.remote(max_retries=2, num_cpus=0)
 def train(stage: Stage, site: Site) -> None:
     """Train until the run's record exists.  Raises the worker's own error.
 

@@ -1,0 +1,177 @@
+"""The further tables of the page: controls, bands, fits, and what scoring conventions change."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from ray_slm.report.cells import (
+    NEGATIVE,
+    Cell,
+    Group,
+    Row,
+    Table,
+    accuracy,
+    control,
+    counts,
+    finite,
+    grid,
+    headings,
+    holes,
+    number,
+    one_group,
+    text,
+    with_interval,
+)
+from ray_slm.report.columns import band_rank, modality_rank
+from ray_slm.report.figures import spread
+from ray_slm.report.printed import ARROW
+from ray_slm.report.tables import Results, modalities_of, task_title, tasks_of
+
+
+def baselines(results: Results) -> Table:
+    """What gets how far without a language model, a column per task."""
+    frame = results.controls
+    frame = frame[~frame["name"].astype(str).str.startswith(NEGATIVE)]
+    tasks = tasks_of(results.controls)
+    rows = []
+    for name in dict.fromkeys(frame["name"]):
+        part = frame[frame["name"] == name]
+        for row in grid(part, _present(part), ("task", tasks), control):
+            rows.append(row._replace(header=str(name)))
+    caption = (
+        "Baselines without a language model, accuracy in percent. An n-gram far above 50 means "
+        "that the pairs are easy."
+    )
+    columns = headings(*(task_title(results, t) for t in tasks))
+    return Table("baselines", caption, "Baseline", columns, one_group(rows), "controls")
+
+
+def controls(results: Results) -> Table:
+    """Negative controls, a column per task; single seeds have a row each."""
+    frame = results.controls
+    frame = frame[frame["name"].astype(str).str.startswith(NEGATIVE)]
+    tasks = tasks_of(frame)
+    groups = []
+    for name in dict.fromkeys(frame["name"]):
+        part = frame[frame["name"] == name]
+        rows: list[Row] = []
+        for modality in _present(part):
+            own = part[part["modality"] == modality]
+            seeds = sorted(own["seed"].dropna().unique()) if "seed" in own.columns else []
+            if len(seeds) < 2:
+                rows += grid(own, [modality], ("task", tasks), control)
+                continue
+            for seed in seeds:
+                (row,) = grid(own[own["seed"] == seed], [modality], ("task", tasks), control)
+                rows.append(row._replace(header=f"{row.header}, seed {seed:g}"))
+        groups.append(Group(str(name), tuple(rows)))
+    caption = (
+        "Negative controls, accuracy in percent. Random weights and shuffled labels should give "
+        "50; bold: the interval excludes it, as about one in twenty does by chance."
+    )
+    columns = headings(*(task_title(results, t) for t in tasks))
+    return Table("controls", caption, "Modality", columns, tuple(groups), "controls")
+
+
+def bands(results: Results) -> Table:
+    """Accuracy by frequency band of the word, a group per task that has bands."""
+    frame = results.bands
+    names = sorted({str(name) for name in frame["band"]}, key=band_rank)
+    if "task" in frame.columns:
+        parts = [(task_title(results, t), frame[frame["task"] == t]) for t in tasks_of(frame)]
+    else:
+        parts = [("", frame)] if names else []
+    groups = [Group(t, grid(f, _present(f), ("band", names), accuracy)) for t, f in parts]
+    groups = [Group("", groups[0].rows)] if len(groups) == 1 else groups
+    columns = [Cell(name, counts(frame[frame["band"] == name])) for name in names]
+    caption = "Accuracy in percent by how frequent the word is, rarest first."
+    return Table("bands", caption, "Modality", tuple(columns), tuple(groups), "bands")
+
+
+def fits(results: Results, *, best_only: bool) -> Table:
+    """Curves fitted to accuracy against tokens: the best of each line, or all of them."""
+    groups = []
+    for task in tasks_of(results.scaling_fits):
+        frame = results.scaling_fits[results.scaling_fits["task"] == task]
+        rows = []
+        for modality in _present(frame):
+            own = frame[frame["modality"] == modality]
+            own = own.sort_values("heldout_error", kind="stable", na_position="last")
+            kept = own.to_dict(orient="records")[: 1 if best_only else None]
+            rows += [Row(modality, _fit(row)) for row in kept]
+        groups.append(Group(task_title(results, task), tuple(rows)))
+    what = "the form that errs least" if best_only else "all forms"
+    caption = f"Fits of accuracy against tokens: {what} at the held-out largest budget."
+    names = headings("Form", "Slope [95 % interval]", "Unit", "Held-out error, points", "Note")
+    name = "fits" if best_only else "fits-all"
+    return Table(name, caption, "Modality", names, tuple(groups), "scaling_fits")
+
+
+def _fit(row: dict[str, Any]) -> tuple[Cell, ...]:
+    words = (text(row.get("interval")), text(row["note"]))
+    note, form = Cell("; ".join(w for w in words if w), kind="note"), Cell(str(row["form"]))
+    if not finite(row["slope"]):
+        return (form, *holes(3), note)
+    slope = Cell(spread(float(row["slope"]), float(row["low"]), float(row["high"]), 2))
+    unit = Cell(text(row.get("unit")), kind="quiet")
+    return (form, slope, unit, number(row["heldout_error"], 2, missing="n/a"), note)
+
+
+def growth(results: Results) -> Table:
+    """What each factor does to the slope, and to the tokens that an accuracy needs."""
+    keys = ["factor", "baseline", "modality", "task"]
+    found: dict[tuple[str, ...], dict[str, Cell]] = {}
+    for frame, column in ((results.slope_ratios, "ratio"), (results.gaps, "times")):
+        for row in frame.to_dict(orient="records"):
+            goal = f"to reach {row['accuracy']:g} %" if column == "times" else ""
+            words = (goal, text(row.get("interval")), text(row["note"]))
+            ends = (row["low"], row["high"])
+            shown = with_interval(row[column], *ends, 2)._replace(kind="")
+            cells = found.setdefault(tuple(str(row[key]) for key in keys), {})
+            cells[column] = Cell("never", kind="quiet") if row[column] == math.inf else shown
+            cells[f"{column} note"] = Cell("; ".join(w for w in words if w), kind="note")
+    names = ("ratio", "ratio note", "times", "times note")
+    groups: dict[str, list[Row]] = {}
+    for (factor, baseline, modality, task), cells in found.items():
+        row = Row(task_title(results, task), tuple(cells.get(n, Cell("n/a")) for n in names))
+        groups.setdefault(f"{factor}: {baseline} {ARROW} {modality}", []).append(row)
+    caption = "Growth with training: modality against baseline, with 95 % intervals."
+    columns = headings("Slope, ratio", "Note", "Tokens needed, ratio", "Note")
+    whole = tuple(Group(label, tuple(rows)) for label, rows in groups.items())
+    return Table("growth", caption, "Task", columns, whole, "slope_ratios")
+
+
+def flips(results: Results) -> Table:
+    """Decisions that differ from those of the default convention."""
+    frame = results.flips
+    names = list(dict.fromkeys(frame["convention"]))
+    groups = []
+    for task in tasks_of(frame):
+        part = frame[frame["task"] == task]
+        rows = grid(part, _present(part), ("convention", names), _flipped)
+        groups.append(Group(task_title(results, task), rows))
+    caption = "Decisions, in percent, that another convention turns around."
+    return Table("flips", caption, "Modality", headings(*names), tuple(groups), "flips")
+
+
+def _flipped(row: dict[str, Any] | None) -> Cell:
+    return number(None if row is None else row["flipped"], 1)
+
+
+def conventions(results: Results) -> Table:
+    """Accuracies under every scoring convention."""
+    frame, tasks = results.table4, tasks_of(results.table4)
+    groups = []
+    default = set(frame[frame["default"].astype(bool)]["convention"])
+    for convention in sorted(frame["convention"].unique(), key=lambda c: (c not in default, c)):
+        part = frame[frame["convention"] == convention]
+        label = f"{convention} (default)" if convention in default else str(convention)
+        groups.append(Group(label, grid(part, modalities_of(results), ("task", tasks), accuracy)))
+    caption = "Accuracy in percent under every scoring convention."
+    columns = headings(*(task_title(results, t) for t in tasks))
+    return Table("conventions", caption, "Modality", columns, tuple(groups), "table4")
+
+
+def _present(frame: pd.DataFrame) -> list[str]:
+    return sorted((str(m) for m in frame["modality"].unique()), key=modality_rank)

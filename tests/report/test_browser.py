@@ -1,0 +1,111 @@
+"""The page in a real browser: nothing is reported on its console, and its script does its work.
+
+A script added to a copy of the page, with the policy taken out, plays the reader and reports
+through the console, which Chromium writes to its standard error.
+"""
+
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from matplotlib import image
+
+from ray_slm.report.page import render
+from tests.report.made_up import made_up, nothing_ran
+
+QUIET = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--virtual-time-budget=3000", "--enable-logging=stderr", "--v=0", "--hide-scrollbars"),
+)
+READER = """
+const panel = document.querySelector("#figure1 svg.panel");
+const tip = document.getElementById("tip");
+const key = (name) => document.activeElement.dispatchEvent(
+  new KeyboardEvent("keydown", { key: name, bubbles: true }));
+panel.focus();
+key("ArrowRight");
+key("ArrowRight");
+console.log(`KEYS ${document.activeElement.getAttribute("aria-label")} | ${tip.textContent}`);
+key("ArrowDown");
+console.log(`DOWN ${tip.textContent}`);
+key("Escape");
+console.log(`ESCAPE ${tip.hidden}`);
+const last = [...panel.querySelectorAll(".mean .pt")].at(-1);
+const box = last.getBoundingClientRect();
+panel.dispatchEvent(new PointerEvent("pointermove", {
+  clientX: box.left + box.width / 2 + 3, clientY: box.top + box.height / 2 + 3, bubbles: true }));
+console.log(`HOVER ${tip.textContent === last.getAttribute("aria-label")}`);
+document.querySelector("#figure1 .legend button").click();
+console.log(`LEGEND ${panel.querySelectorAll(".mean:not(.dim)").length}`);
+console.log(`WIDE ${document.documentElement.scrollWidth - innerWidth}`);
+"""
+
+
+def browse(page, profile, *options):
+    """Open a page; the console's lines."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.fail("chromium is not installed: run `make setup`, or apt-get install chromium")
+    command = [browser, *QUIET, f"--user-data-dir={profile}", *options, page.as_uri()]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return [line for line in ran.stderr.splitlines() if ":CONSOLE:" in line]
+
+
+def read_by(script, results, folder):
+    """What a reader, played by a script, reports."""
+    render(results, folder)
+    path = folder / "index.html"
+    text = re.sub(r"<meta http-equiv=[^>]*>", "", path.read_text())
+    path.write_text(text.replace("</body>", f"<script>{script}</script></body>"))
+    lines = browse(path, folder / "profile", "--window-size=1280,2000")
+    return dict(re.findall(r'"([A-Z]+) (.*)", source', "\n".join(lines)))
+
+
+@pytest.mark.parametrize("make", [made_up, nothing_ran])
+@pytest.mark.parametrize("options", [(), ("--blink-settings=preferredColorScheme=0",)])
+def test_the_page_shows_and_the_console_stays_empty(make, options, tmp_path):
+    render(make(), tmp_path)
+    shot = tmp_path / "shot.png"
+    size = ("--window-size=1280,2400", f"--screenshot={shot}")
+    assert browse(tmp_path / "index.html", tmp_path / "profile", *size, *options) == []
+    pixels = image.imread(shot)[..., :3]
+    assert pixels.shape == (2400, 1280, 3)
+    dark = pixels[0, 0].mean() < 0.5
+    assert dark == bool(options)
+    ink = np.abs(pixels - pixels[0, 0]).max(-1) > 0.3
+    assert 0.005 < ink.mean() < 0.5
+
+
+def test_a_complaint_of_the_policy_would_be_noticed(tmp_path):
+    render(nothing_ran(), tmp_path)
+    path = tmp_path / "index.html"
+    path.write_text(path.read_text().replace("<main>", '<main><p style="color:red">no</p>'))
+    assert browse(path, tmp_path / "profile", f"--screenshot={tmp_path / 'shot.png'}")
+
+
+def test_keys_pointer_and_legend_reach_the_values(tmp_path):
+    said = read_by(READER, made_up(), tmp_path)
+    label, shown = said["KEYS"].split(" | ")
+    assert label == shown
+    assert label.startswith("text-bpe, ")
+    assert said["DOWN"].startswith("text-raw, ")
+    assert said["ESCAPE"] == "true"
+    assert said["HOVER"] == "true"
+    assert said["LEGEND"] == "1"
+    assert int(said["WIDE"]) <= 0
+
+
+def test_a_narrow_window_scrolls_tables_and_never_the_page(tmp_path):
+    render(made_up(), tmp_path)
+    path, frame = tmp_path / "index.html", tmp_path / "frame.html"
+    path.write_text(re.sub(r"<meta http-equiv=[^>]*>", "", path.read_text()))
+    script = "console.log('OVER ' + (document.documentElement.scrollWidth - innerWidth))"
+    path.write_text(path.read_text().replace("</body>", f"<script>{script}</script></body>"))
+    # A window cannot be narrower than 500 pixels without a display; a frame can.
+    frame.write_text('<iframe src="index.html" width="360" height="3000"></iframe>')
+    lines = browse(frame, tmp_path / "profile", f"--screenshot={tmp_path / 'shot.png'}")
+    found = re.findall(r'"OVER (-?\d+)"', "\n".join(lines))
+    assert [int(excess) <= 0 for excess in found] == [True]

@@ -1,0 +1,172 @@
+import math
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ray_slm.evaluation import curves
+from ray_slm.report import svg
+from ray_slm.report.chart import linear_axis, log_axis, minus, short, slots
+from ray_slm.report.figures import MAX_POINTS, all_figures
+from ray_slm.report.png import write_png
+from ray_slm.report.tables import in_order
+from tests.report.made_up import CEILINGS, RATES, made_up, nothing_ran
+
+FINITE = st.floats(-1e9, 1e9).filter(lambda v: v == 0 or abs(v) > 1e-6)
+
+
+def figures_of(results):
+    return {figure.id: figure for figure in all_figures(in_order(results))}
+
+
+def series_of(panel, kind):
+    return {s.name: s for s in panel.series if s.kind == kind}
+
+
+def test_figure1_draws_the_mean_over_seeds_of_every_modality():
+    results = made_up(num_seeds=3)
+    figure = figures_of(results)["figure1"]
+    assert [panel.title for panel in figure.panels] == [
+        *("sWUGGY-style", "sBLIMP-style", "Topic-StoryCloze-style")
+    ]
+    for task, panel in zip(CEILINGS, figure.panels, strict=True):
+        means = series_of(panel, "mean")
+        assert list(means) == list(RATES)
+        for modality, series in means.items():
+            points = results.scaling_points
+            rows = points[(points["task"] == task) & (points["modality"] == modality)]
+            expected = rows.groupby("tokens")["accuracy"].mean()
+            assert [p.x for p in series.points] == list(expected.index)
+            assert np.allclose([p.y for p in series.points], expected)
+
+
+def test_every_seed_is_drawn_when_there_are_several_and_none_when_there_is_one():
+    several, one = (figures_of(made_up(n))["figure1"].panels[0].series for n in (3, 1))
+    assert sum(s.kind == "seed" for s in several) == 3 * len(RATES)
+    assert sum(s.kind == "seed" for s in one) == 0
+
+
+def test_the_dashed_curve_is_the_form_with_the_least_held_out_error():
+    results = made_up()
+    fits = results.scaling_fits.assign(heldout_error=3.0)
+    fits.loc[fits["form"] == "log-linear", "heldout_error"] = 0.1
+    panel = figures_of(results._replace(scaling_fits=fits))["figure1"].panels[0]
+    curve = series_of(panel, "fit")["text-bpe"].points
+    rows = results.scaling_points.query("task == 'swuggy' and modality == 'text-bpe'")
+    mean = rows[rows["tokens"] > 0].groupby("tokens")["accuracy"].mean()
+    slope, offset = np.polyfit(np.log10(mean.index.to_numpy(float)), mean.to_numpy(), 1)
+    expected = [offset + slope * math.log10(p.x) for p in curve]
+    assert np.allclose([p.y for p in curve], expected)
+
+
+def test_no_curve_is_drawn_through_too_few_checkpoints():
+    results = made_up(num_checkpoints=curves.MIN_CHECKPOINTS)  # one of them is untrained
+    panel = figures_of(results)["figure1"].panels[0]
+    assert series_of(panel, "fit") == {}
+
+
+def test_layers_are_split_into_figures_2_and_3():
+    figures = figures_of(made_up())
+    assert [len(figures[name].panels) for name in ("figure2", "figure3")] == [1, 2]
+    assert len(figures["figure2"].frame) + len(figures["figure3"].frame) == len(made_up().layers)
+
+
+def test_contrasts_are_worse_to_the_left_on_every_scale():
+    figure = figures_of(made_up())["figure4"]
+    for panel in figure.panels:
+        point = next(p for s in panel.series for p in s.points if p.label.startswith("C,"))
+        assert panel.x.fraction(point.x) < panel.x.fraction(0.0)
+
+
+def test_a_contrast_without_skill_is_left_out_of_that_scale_alone():
+    results = made_up()
+    table3 = results.table3.assign(skill_lost=math.nan)
+    panels = figures_of(results._replace(table3=table3))["figure4"].panels
+    assert [sum(len(s.points) for s in panel.series) for panel in panels] == [12, 12, 0]
+
+
+def test_losses_use_the_values_of_the_frame():
+    results = made_up()
+    panel = figures_of(results)["figure5"].panels[0]
+    last = series_of(panel, "mean")["phone-raw"].points[-1]
+    rows = results.losses.query("modality == 'phone-raw'")
+    top = rows[rows["tokens"] == rows["tokens"].max()]
+    assert last.y == pytest.approx(top["bits_per_second"].mean())
+
+
+def test_long_loss_curves_are_thinned_but_keep_both_ends():
+    results = made_up(num_seeds=1, num_checkpoints=400)
+    series = series_of(figures_of(results)["figure5"].panels[0], "mean")["text-bpe"]
+    tokens = results.losses.query("modality == 'text-bpe'")["tokens"]
+    assert len(series.points) <= MAX_POINTS
+    assert (series.points[0].x, series.points[-1].x) == (tokens.min(), tokens.max())
+
+
+def test_a_line_never_runs_from_the_untrained_model():
+    figure = figures_of(made_up(1))["figure1"]
+    text = svg.draw(figure)[0]
+    lines = text.split('<g class="series s0 mean"')[1].split("</g>")[0]
+    first = lines.split('class="line" d="')[1].split('"')[0]
+    marks = lines.count('role="img"')
+    assert first.count("L") == marks - 2  # all but the untrained, joined
+
+
+def test_a_hole_breaks_the_line():
+    results = made_up(1)
+    layers = results.layers.copy()
+    layers.loc[layers["layer"] == 3, ["accuracy", "low", "high"]] = math.nan
+    figure = figures_of(results._replace(layers=layers))["figure2"]
+    lines = svg.draw(figure)[0].split('<g class="series s0 mean"')[1].split("</g>")[0]
+    assert lines.split('class="line" d="')[1].split('"')[0].count("M") == 2
+    assert "layer 3" not in lines
+
+
+def test_an_empty_study_has_figures_without_panels():
+    assert [len(f.panels) for f in all_figures(in_order(nothing_ran()))] == [0] * 5
+
+
+def test_every_figure_becomes_a_png(tmp_path):
+    for figure in all_figures(in_order(made_up())):
+        path = tmp_path / f"{figure.id}.png"
+        write_png(path, figure)
+        content = path.read_bytes()
+        width, height = struct.unpack(">II", content[16:24])
+        assert content.startswith(b"\x89PNG")
+        assert min(width, height) > 300
+        assert b"Software" not in content
+
+
+def test_modalities_keep_their_style_whatever_else_a_study_has():
+    few, many = slots(["phone-raw", "speech-mfcc"]), slots([*RATES, "speech-mfcc", "new"])
+    assert few["phone-raw"] == many["phone-raw"]
+    assert len(set(many.values())) == len(many)
+
+
+@given(st.lists(FINITE, min_size=1, max_size=20))
+def test_a_linear_axis_holds_its_values_and_few_ticks(values):
+    axis = linear_axis("", values)
+    assert all(-1e-9 <= axis.fraction(v) <= 1 + 1e-9 for v in values)
+    assert 2 <= len(axis.ticks) <= 8
+    assert len({text for _, text in axis.ticks}) == len(axis.ticks)
+
+
+@given(st.lists(st.floats(1, 1e12), min_size=1, max_size=20), st.booleans())
+def test_a_log_axis_holds_its_values_and_a_place_for_zero(values, zero):
+    axis = log_axis("", [*values, *([0.0] if zero else [])])
+    places = [axis.fraction(v) for v in values]
+    assert all(-1e-9 <= place <= 1 + 1e-9 for place in places)
+    assert len(axis.ticks) <= 8 + zero
+    if zero:
+        assert axis.fraction(0.0) < min(places)
+
+
+def test_numbers_are_short_and_signs_real():
+    assert [short(v) for v in (12.5, 1200, 999_999, 2_249_000_000)] == [
+        "12.5",
+        "1.2k",
+        "1M",
+        "2.25B",
+    ]
+    assert [minus(t) for t in ("-1.5", "-0.0", "2.0")] == ["\N{MINUS SIGN}1.5", "0.0", "2.0"]

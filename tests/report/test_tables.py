@@ -1,0 +1,229 @@
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ray_slm.report import answer, checks, columns, printed, tables
+from ray_slm.report.cells import HOLE
+from ray_slm.report.page import render
+from tests.report.made_up import RATES, made_up, nothing_ran
+
+KEYS = {
+    "table2": {"modality", "vocab_size", "num_tokens", "tokens_per_second", "hours"},
+    "table4": {
+        *("modality", "task", "convention", "default", "accuracy", "low", "high"),
+        *("num_pairs", "num_seeds"),
+    },
+    "table3": {
+        *("factor", "baseline", "modality", "task", "points", "low", "high", "logit"),
+        *("skill_lost", "p_holm"),
+    },
+    "layers": {"modality", "task", "layer", "accuracy", "low", "high"},
+    "quarantine": {"stage", "id", "reason", "detail"},
+}
+
+
+def strict(text):
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def written(results):
+    results = tables.in_order(results)
+    return strict(tables.tables_json(results, answer.answer(results).sentences))
+
+
+def test_tables_json_has_the_promised_rows_and_columns():
+    found = written(made_up())
+    for name, keys in KEYS.items():
+        assert found[name], name
+        assert all(keys <= set(row) for row in found[name]), name
+    assert set(found["scaling"]) == {"points", "fits", "slope_ratios", "gaps"}
+    assert len(found["table2"]) == len(RATES)
+    assert len(found["answer"]) == 2
+
+
+def test_table2_divides_tokens_by_seconds_of_the_training_split():
+    row = next(r for r in written(made_up())["table2"] if r["modality"] == "phone-raw")
+    assert row["tokens_per_second"] == pytest.approx(11.1, abs=1e-3)
+    assert row["hours"] == pytest.approx(9.83)
+    assert row["num_tokens"] == round(9.83 * 3600 * 11.1)
+
+
+def test_accuracies_stay_in_percent_and_counts_whole():
+    rows = written(made_up())["table4"]
+    assert max(row["accuracy"] for row in rows) > 50
+    assert all(isinstance(row["num_pairs"], int) for row in rows)
+    assert all(isinstance(row["default"], bool) for row in rows)
+
+
+def test_what_is_not_a_number_is_null():
+    results = made_up()
+    table3 = results.table3.assign(skill_lost=math.nan, p_holm=math.inf)
+    rows = written(results._replace(table3=table3))["table3"]
+    assert {row["skill_lost"] for row in rows} == {None}
+    assert {row["p_holm"] for row in rows} == {None}
+
+
+def test_floats_have_six_significant_digits_and_counts_all_of_theirs():
+    frame = pd.DataFrame({"accuracy": [61.23456789], "num_tokens": [1234567891.0], "seed": [3]})
+    (row,) = tables.rows(frame)
+    assert row == {"accuracy": 61.2346, "num_tokens": 1234567891, "seed": 3}
+
+
+@pytest.mark.parametrize("value", [{1, 2}, object(), 1j])
+def test_values_without_a_json_form_are_refused(value):
+    with pytest.raises(ValueError, match="cannot stand in JSON"):
+        tables.plain(value)
+
+
+def test_the_order_of_rows_given_does_not_matter(tmp_path):
+    results, rng = made_up(), np.random.default_rng(1)
+    frames = {name: getattr(results, name) for name in columns.COLUMNS}
+    mixed = {n: f.iloc[rng.permutation(len(f))] for n, f in frames.items()}
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    render(results, first)
+    render(results._replace(**mixed), second)
+    assert (first / "tables.json").read_bytes() == (second / "tables.json").read_bytes()
+    assert (first / "index.html").read_bytes() == (second / "index.html").read_bytes()
+
+
+def test_a_missing_column_is_named():
+    results = made_up()
+    broken = results._replace(table3=results.table3.drop(columns=["logit"]))
+    with pytest.raises(ValueError, match=r"table3 lacks \['logit'\]"):
+        tables.in_order(broken)
+
+
+def test_shares_instead_of_percent_are_refused():
+    results = made_up()
+    table4 = results.table4.assign(accuracy=results.table4["accuracy"] / 100)
+    with pytest.raises(ValueError, match="percent"):
+        tables.in_order(results._replace(table4=table4))
+
+
+def test_an_impossible_accuracy_is_refused():
+    results = made_up()
+    layers = results.layers.assign(accuracy=101.0)
+    with pytest.raises(ValueError, match="layers has an accuracy of 101"):
+        tables.in_order(results._replace(layers=layers))
+
+
+def test_a_cell_that_stands_twice_is_refused():
+    results = made_up()
+    doubled = pd.concat([results.table4, results.table4.iloc[:1]])
+    with pytest.raises(ValueError, match="more than one row"):
+        tables.in_order(results._replace(table4=doubled))
+
+
+def test_a_study_without_a_question_is_refused():
+    with pytest.raises(ValueError, match="question"):
+        tables.in_order(nothing_ran()._replace(study={"name": "x", "notice": ""}))
+
+
+def test_csv_files_hold_the_rows_of_the_json(tmp_path):
+    render(made_up(1, 3), tmp_path)
+    found = strict((tmp_path / "tables.json").read_text())
+    for name in ("table2", "table3", "table4", "layers", "controls"):
+        frame = pd.read_csv(tmp_path / "csv" / f"{name}.csv")
+        assert len(frame) == len(found[name])
+        assert set(frame.columns) == set(found[name][0])
+
+
+def test_modalities_come_in_the_order_of_the_paper():
+    names = ["speech-x", "zebra", "phone-repeat", "text-raw", "text-bpe"]
+    expected = ["text-bpe", "text-raw", "phone-repeat", "speech-x", "zebra"]
+    assert sorted(names, key=columns.modality_rank) == expected
+
+
+def test_frequency_bands_rise():
+    names = [">100", "21-100", "oov", "6-20", "1-5"]
+    assert sorted(names, key=columns.band_rank) == ["oov", "1-5", "6-20", "21-100", ">100"]
+
+
+def test_a_modality_that_was_not_evaluated_keeps_its_row_as_a_hole():
+    results = made_up()
+    gone = results.table4["modality"] == "phone-raw"
+    table = printed.accuracies(tables.in_order(results._replace(table4=results.table4[~gone])))
+    rows = {row.header: row for group in table.groups for row in group.rows}
+    assert [cell.text for cell in rows["phone-raw"].cells] == [HOLE] * 3
+    assert HOLE not in [cell.text for cell in rows["phone-bpe"].cells]
+
+
+def test_an_interval_that_includes_chance_is_marked():
+    results = made_up()
+    near = results.table4.assign(accuracy=50.5, low=48.0, high=53.0)
+    table = printed.accuracies(tables.in_order(results._replace(table4=near)))
+    cells = [cell for group in table.groups for row in group.rows for cell in row.cells]
+    assert {cell.text for cell in cells} == {"50.5\N{DAGGER}"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "given", "shown"),
+    [
+        (-15.0, -9.0, "inconclusive", "no"),
+        (-3.0, 0.5, "inconclusive", "inconclusive"),
+        (-0.5, 0.4, "equivalent", "yes"),
+    ],
+)
+def test_equivalence_is_a_verdict_only_where_the_interval_allows_one(low, high, given, shown):
+    results = made_up()
+    table3 = results.table3.assign(low=low, high=high, tost=given)
+    table = printed.contrasts(tables.in_order(results._replace(table3=table3)))
+    assert {row.cells[4].text for group in table.groups for row in group.rows} == {shown}
+
+
+def test_a_control_away_from_chance_stands_out():
+    results = made_up()
+    controls = results.controls.assign(accuracy=60.0, low=57.0, high=63.0)
+    changed = tables.in_order(results._replace(controls=controls))
+    for table, kinds in (
+        (checks.controls(changed), {"alarm"}),
+        (checks.baselines(changed), {"", "quiet"}),
+    ):
+        assert {c.kind for g in table.groups for r in g.rows for c in r.cells} == kinds
+
+
+def test_every_seed_of_a_control_is_shown():
+    table = checks.controls(tables.in_order(made_up(num_seeds=2)))
+    headers = [row.header for row in table.groups[0].rows]
+    assert headers[:3] == ["text-bpe, seed 0", "text-bpe, seed 1", "text-raw, seed 0"]
+    cells = [cell for group in table.groups for row in group.rows for cell in row.cells]
+    assert len(cells) == len(made_up(num_seeds=2).controls) - 2  # the two n-grams
+
+
+def test_an_accuracy_never_reached_is_said_to_be_so():
+    table = checks.growth(tables.in_order(made_up()))
+    last = table.groups[-1].rows[-1]
+    assert last.cells[2].text == "never"
+    assert "to reach 55 %" in last.cells[3].text
+    assert "not reached" in last.cells[3].text
+
+
+def test_bands_of_two_tasks_stay_apart():
+    bands = made_up().bands
+    both = pd.concat(
+        [bands.assign(task="swuggy"), bands.assign(task="other", accuracy=99.0, low=98.0)]
+    )
+    table = checks.bands(tables.in_order(made_up()._replace(bands=both)))
+    texts = [{c.text for r in g.rows for c in r.cells} for g in table.groups]
+    assert [g.label for g in table.groups] == ["sWUGGY-style", "other"]
+    assert texts[1] == {"99.0"}
+    assert not texts[0] & texts[1]
+
+
+def test_a_long_quarantine_is_cut_on_the_page_and_whole_in_the_csv(tmp_path):
+    results = made_up()
+    many = pd.concat([results.quarantine] * 40, ignore_index=True)
+    many["id"] = [f"item-{i}" for i in range(len(many))]
+    render(results._replace(quarantine=many), tmp_path)
+    table = printed.quarantine_items(tables.in_order(results._replace(quarantine=many)))
+    assert len(table.groups[0].rows) == printed.MAX_ROWS
+    assert f"{len(many):,}" in table.caption
+    assert len(pd.read_csv(tmp_path / "csv" / "quarantine.csv")) == len(many)
