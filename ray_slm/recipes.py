@@ -4,7 +4,7 @@ Every field is identity.  Raise a recipe's REVISION when the meaning of its code
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ray_slm.corpora.corpus import Corpus
 from ray_slm.evaluation.contrasts import Contrast
@@ -67,7 +67,7 @@ class Evaluate:
     """Score one task's items at one checkpoint, at every layer."""
 
     REVISION: ClassVar[int] = 1
-    precision: str = "fp32"
+    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -63,11 +63,12 @@ class Study:
 def _bad_names(study: Study) -> list[str]:
     names = [study.name, *(m.name for m in study.modalities), *(t.name for t in study.tasks)]
     bad = [f"the name {n!r} does not match {NAME.pattern}" for n in names if not NAME.match(n)]
-    for what, values in (
-        ("modality", [m.name for m in study.modalities]),
-        ("task", [t.name for t in study.tasks]),
-        ("seed", list(study.seeds)),
-    ):
+    names_of: dict[str, list[str]] = {
+        "modality": [m.name for m in study.modalities],
+        "task": [t.name for t in study.tasks],
+        "seed": [str(seed) for seed in study.seeds],
+    }
+    for what, values in names_of.items():
         if not values:
             bad.append(f"there is no {what}")
         bad += [

@@ -4,10 +4,10 @@ import re
 
 import pytest
 import soundfile
-from tests import smoke
 
 from ray_slm.corpora.flite import Flite
 from ray_slm.corpora.laptop import LaptopCorpus
+from tests import smoke
 
 STUDY = """
 from dataclasses import replace

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ray_slm.scheduling.runner import Backend
 from ray_slm.stages.site import Site
 
 # Ray Train drains its result queue once per health check; the default of 2 s delays every end.
@@ -18,10 +19,11 @@ OBJECT_STORE_BYTES = 512 * 2**20
 
 
 @contextlib.contextmanager
-def ray_backend(site: Site) -> Iterator["RayBackend"]:  # noqa: F821 - ray is imported late
+def ray_backend(site: Site) -> Iterator[Backend]:
     """A backend on the cluster that RAY_ADDRESS names, else on a local one that ends with us."""
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", HEALTH_CHECK_SECONDS)
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", STARTUP_CONCURRENCY)
+    os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune heeds verbose=0 in the old style only
     import ray

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from ray_slm.corpora.laptop import LaptopCorpus
 from ray_slm.evaluation.contrasts import table3
 from ray_slm.evaluation.controls import shuffled_labels
 from ray_slm.evaluation.conventions import flip_table
+from ray_slm.evaluation.gaps import slope_ratio_table
 from ray_slm.evaluation.scaling import scaling_table
 from ray_slm.evaluation.tables import accuracy_table, band_table, checkpoint_table, layer_table
-from ray_slm.recipes import Report
+from ray_slm.recipes import PrepareCorpus, PrepareItems, Report
 from ray_slm.report.page import render
 from ray_slm.report.tables import Results
 from ray_slm.scheduling.plan import plan
@@ -56,12 +58,13 @@ def collect(stage: Stage, store: Store) -> Results:
     scores = results.pair_scores(stage, store)
     trained = scores[scores["tokens"] > 0] if len(scores) else scores
     some = len(trained) > 0
+    contrasted = some and len(recipe.contrasts) > 0
     nothing = pd.DataFrame()
     return Results(
-        study={"name": recipe.study, "question": recipe.question, "notice": recipe.notice},
+        study=_about(stage, recipe),
         tokens=results.tokens(stage, store),
         table4=accuracy_table(trained) if some else nothing,
-        table3=table3(trained, recipe.contrasts) if some and recipe.contrasts else nothing,
+        table3=table3(trained, recipe.contrasts) if contrasted else nothing,
         layers=layer_table(trained) if some else nothing,
         scaling_points=checkpoint_table(scores) if some else nothing,
         scaling_fits=scaling_table(trained) if some else nothing,
@@ -72,7 +75,23 @@ def collect(stage: Stage, store: Store) -> Results:
         flips=flip_table(trained) if some else nothing,
         made=_made(stage, store),
         holes=results.holes(stage, store),
+        slope_ratios=slope_ratio_table(trained, recipe.contrasts) if contrasted else nothing,
     )
+
+
+def _about(stage: Stage, recipe: Report) -> dict[str, object]:
+    """The study in words, and whether its speech was synthesized."""
+    tasks = [items.recipe for _, items in results.stages_of(stage, "items")]
+    corpora = [corpus.recipe for _, corpus in results.stages_of(stage, "corpus")]
+    return {
+        "name": recipe.study,
+        "question": recipe.question,
+        "notice": recipe.notice,
+        "task_titles": {t.task.name: t.task.title for t in tasks if isinstance(t, PrepareItems)},
+        "synthetic": any(
+            isinstance(c, PrepareCorpus) and isinstance(c.corpus, LaptopCorpus) for c in corpora
+        ),
+    }
 
 
 def _controls(

@@ -62,5 +62,7 @@ def tokenize_shard(stage: Stage, site: Site, tokenizer: Tokenizer, shard: int) -
 
 def finish(stage: Stage, site: Site, vocab_size: int) -> None:
     """Check that every shard is there, sum up, and commit."""
+    missing = missing_shards(stage, site)
+    assert not missing, f"{stage.address} lacks the shards {missing}"
     summary = tokens.finish(site.store.path(stage.address), vocab_size)
     site.store.commit(stage, summary=summary, made=made_with())

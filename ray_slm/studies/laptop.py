@@ -16,6 +16,7 @@ from ray_slm.modalities import (
     text_bpe,
     text_raw,
 )
+from ray_slm.modalities.modality import Modality, Stream
 from ray_slm.study import Study
 from ray_slm.tasks.sblimp import Sblimp
 from ray_slm.tasks.swuggy import Swuggy
@@ -27,30 +28,42 @@ NOTICE = (
     "models have about a million parameters. These are not the paper's numbers."
 )
 
+_BPE = 512  # pieces: as many as a few hours of speech can fill
+
+
+def _laptop(modality: Modality, rate: float, stream: Stream | None = None) -> Modality:
+    """The modality with this corpus's own token rate, so that hours mean audio in each."""
+    stream = modality.stream if stream is None else stream
+    return replace(modality, stream=stream, nominal_tokens_per_second=rate)
+
+
+MODALITIES = (
+    _laptop(text_bpe.MODALITY, 6.2, text_bpe.TextBpe(vocab_size=_BPE)),
+    _laptop(text_raw.MODALITY, 15.6),
+    _laptop(phone_bpe.MODALITY, 5.4, phone_bpe.PhoneBpe(vocab_size=_BPE)),
+    _laptop(phone_raw.MODALITY, 10.9),
+    _laptop(phone_repeat.MODALITY, 50.0),
+    _laptop(
+        speech_whisper.MODALITY,
+        50.0,
+        replace(speech_whisper.STREAM, sample_minutes=15, num_inits=1),
+    ),
+)
+
 STUDY = Study(
     name="laptop",
     question="Why are speech language models harder to train than text models?",
     notice=NOTICE,
-    corpus=LaptopCorpus(train_hours=4.5, dev_minutes=12.0),
-    modalities=(
-        replace(text_bpe.MODALITY, stream=replace(text_bpe.MODALITY.stream, vocab_size=512)),
-        text_raw.MODALITY,
-        replace(phone_bpe.MODALITY, stream=replace(phone_bpe.MODALITY.stream, vocab_size=512)),
-        phone_raw.MODALITY,
-        phone_repeat.MODALITY,
-        replace(
-            speech_whisper.MODALITY,
-            stream=replace(speech_whisper.MODALITY.stream, sample_minutes=15, num_inits=1),
-        ),
-    ),
+    corpus=LaptopCorpus(train_hours=4.2, dev_minutes=10.0),
+    modalities=MODALITIES,
     scale=LAPTOP,
     optimizer=Optimizer(peak_lr=2e-3),
     batching=Batching(utterances_per_step=16),
     checkpoint_hours=(0.0, 1.0, 2.0, 4.0, 8.0),
     tasks=(
         Swuggy(num_pairs=300),
-        Sblimp(num_pairs_per_phenomenon=20),
-        TopicStoryCloze(num_pairs=80),
+        Sblimp(num_pairs_per_phenomenon=16),
+        TopicStoryCloze(num_pairs=60),
     ),
     item_voices=("slt", "kal16"),
     seeds=(0,),

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from ray_slm.corpora.laptop import LaptopCorpus
 from ray_slm.modalities import phone_bpe, speech_whisper, text_bpe
+from ray_slm.modalities.modality import Stream
 from ray_slm.studies import laptop
 from ray_slm.study import Study
 from ray_slm.tasks.sblimp import Sblimp
@@ -13,11 +14,10 @@ from ray_slm.training.scale import Batching
 
 
 def _cut(study: Study) -> Study:
-    speech = replace(speech_whisper.MODALITY.stream, num_units=32)
-    small = {
-        "text-bpe": replace(text_bpe.MODALITY.stream, vocab_size=160),
-        "phone-bpe": replace(phone_bpe.MODALITY.stream, vocab_size=160),
-        "speech-whisper": speech,
+    small: dict[str, Stream] = {
+        "text-bpe": text_bpe.TextBpe(vocab_size=160),
+        "phone-bpe": phone_bpe.PhoneBpe(vocab_size=160),
+        "speech-whisper": replace(speech_whisper.STREAM, num_units=32),
     }
     return replace(
         study,

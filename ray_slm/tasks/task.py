@@ -36,8 +36,15 @@ class Items(NamedTuple):
 class Task(Protocol):
     """A frozen dataclass with these members; every field is identity."""
 
-    name: str  # "swuggy", "sblimp", "topic-storycloze"
-    title: str  # as printed, e.g. "sWUGGY-style"
+    @property
+    def name(self) -> str:
+        """As in addresses: "swuggy", "sblimp", "topic-storycloze"."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """As printed, e.g. "sWUGGY-style"."""
+        ...
 
     def items(self, corpus: Path) -> Items:
         """Pairs made from a prepared corpus folder; deterministic; never from training sentences
