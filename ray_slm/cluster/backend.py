@@ -5,8 +5,10 @@ actors.  A steering process per stage would cost seconds of start-up and hundred
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 
 import ray
 
@@ -21,7 +23,7 @@ from ray_slm.scheduling.stage import Stage
 from ray_slm.stages import local
 from ray_slm.stages.site import Site
 
-WAVE_PATIENCE_SECONDS = 5.0  # a Tune grid costs seconds to start: let a few checkpoints gather
+WAVE_PATIENCE_SECONDS = 3.0  # a Tune grid costs seconds to start: let a few checkpoints gather
 MOST_THREADS = 256  # all but the running ones sleep
 
 Errors = Mapping[str, BaseException]  # by address
@@ -46,6 +48,7 @@ class RayBackend:
         self._gathering: list[Stage] = []
         self._gathering_since = 0.0
         self._wave: Future[Errors] | None = None
+        self._encoding: defaultdict[str, Lock] = defaultdict(Lock)  # by modality
 
     def submit(self, stage: Stage) -> None:
         """Start a stage; evaluations gather until the next wave."""
@@ -70,17 +73,31 @@ class RayBackend:
         match stage.recipe:
             case recipes.PrepareCorpus() | recipes.PrepareItems():
                 prepare(stage, self._site)
-            case recipes.Tokenize() if _is_large(stage):
-                tokenize(stage, self._site)
+            case recipes.Tokenize(stream=stream) if stream.form is Form.AUDIO:
+                # Items wait for the corpus that training waits for: both would share encoders.
+                with self._encoding[stage.name.split("/")[1]]:
+                    self._tokenize(stage)
+            case recipes.Tokenize():
+                self._tokenize(stage)
             case recipes.Train():
                 problem = impossible(stage, self._capacity) if self._capacity else None
                 if problem is not None:
                     raise ResourceError(problem)
                 train(stage, self._site)
             case _:
-                task = execute.options(name=stage.name, num_cpus=_cpus(stage))
-                ray.get(task.remote(stage, self._site))
+                self._execute(stage)
         return {}
+
+    def _tokenize(self, stage: Stage) -> None:
+        """A corpus goes through Ray Data; a task's few items are one plain task."""
+        if isinstance(stage.inputs["corpus"].stage.recipe, recipes.PrepareCorpus):
+            tokenize(stage, self._site)
+        else:
+            self._execute(stage)
+
+    def _execute(self, stage: Stage) -> None:
+        task = execute.options(name=stage.name, num_cpus=_cpus(stage))
+        ray.get(task.remote(stage, self._site))
 
     def _start_wave(self) -> None:
         waited = time.monotonic() - self._gathering_since
@@ -100,11 +117,6 @@ class RayBackend:
             return [(stage, error) for stage in stages]
         errors = future.result()
         return [(stage, errors.get(stage.address)) for stage in stages]
-
-
-def _is_large(stage: Stage) -> bool:
-    """A corpus goes through Ray Data; a task's few items are one plain task."""
-    return isinstance(stage.inputs["corpus"].stage.recipe, recipes.PrepareCorpus)
 
 
 def _cpus(stage: Stage) -> float:

@@ -16,6 +16,7 @@ from ray_slm.stages.site import Site
 
 TRIAL_CPUS = 0.25
 TRIAL_RETRIES = 2
+TRIALS_PER_ACTOR = 4
 
 
 def evaluate_wave(wave: list[Stage], site: Site) -> dict[str, BaseException]:
@@ -69,6 +70,6 @@ def trial_demand(wave: list[Stage]) -> dict[str, float]:
 
 
 def _concurrency(num_trials: int) -> int:
-    """As many trials as the processors carry, so that no actor waits while holding memory."""
+    """As many as the processors carry; an actor takes seconds to start and serves many trials."""
     cpus = ray.cluster_resources().get("CPU", 1.0)
-    return max(1, min(num_trials, int(cpus) // 2))
+    return max(1, min(num_trials // TRIALS_PER_ACTOR, int(cpus) // 2))

@@ -26,18 +26,20 @@ def ray_backend(site: Site) -> Iterator[Backend]:
     os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune heeds verbose=0 in the old style only
-    import ray
-
-    from ray_slm.cluster.backend import RayBackend
-
     address = os.environ.get("RAY_ADDRESS", "local")
     limits: dict[str, object] = {}
     if address == "local":
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes it away
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # errors come back as exceptions
         limits = {
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
             "num_cpus": LOCAL_CPUS_PER_CORE * (os.cpu_count() or 1),
         }
+    import ray
+
+    from ray_slm.cluster.backend import RayBackend
+
     ray.init(
         address=address,
         log_to_driver=False,

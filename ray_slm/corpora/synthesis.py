@@ -92,9 +92,9 @@ def load_speaker(rung: str, voices: Sequence[str], places: Mapping[str, Path]) -
     """
     check_voices(rung, voices)
     if rung == "flite":
-        from ray_slm.corpora.flite import Flite
+        from ray_slm.corpora.flite_process import flite_process
 
-        return Flite(voices)
+        return flite_process(tuple(voices))
     from ray_slm.corpora.piper import load_piper
 
     return load_piper(places)

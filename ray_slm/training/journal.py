@@ -1,0 +1,101 @@
+"""The live journal of a run, and the wall-clock figures computed from it.
+
+Each attempt appends one JSON line per step to its own ``journal-<attempt>.jsonl``.  Times live
+here and in the ``timing`` files only, so that everything else has the same bytes on every
+machine.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+PATTERN = "journal-*.jsonl"
+PROBE_SIZE = 1024  # rows and columns of the matrices of the speed probe
+
+
+class Journal:
+    """Appends lines for one attempt; a person or a tracker may read along."""
+
+    def __init__(self, folder: Path, attempt: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = (folder / f"journal-{attempt:04d}.jsonl").open("a", encoding="utf-8")
+
+    def append(self, point: Mapping[str, object]) -> None:
+        """Write one line, with the time of now, where readers see it at once."""
+        self._file.write(json.dumps({"time": time.time(), **point}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def next_attempt(folder: Path) -> int:
+    """1 for a run that never started, else one more than its last attempt."""
+    attempts = [int(path.stem.rpartition("-")[2]) for path in folder.glob(PATTERN)]
+    return max(attempts, default=0) + 1
+
+
+def read_points(folder: Path) -> list[dict]:
+    """Lines of all attempts, once for each step and each validation: what was redone counts."""
+    points: dict[tuple[int, bool], dict] = {}
+    for path in sorted(folder.glob(PATTERN)):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                point = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the last line of an attempt that was killed while writing it
+            points[point["step"], is_step(point)] = point
+    return [points[key] for key in sorted(points)]
+
+
+def is_step(point: Mapping[str, object]) -> bool:
+    """Whether a line tells of a step; the others are validations."""
+    return "loss" in point
+
+
+def summarize(steps: list[dict], peak_flops_per_second: float, world_size: int) -> dict:
+    """Speed of a run: real tokens per second, share of the matrix peak, share spent on data.
+
+    The first step of an attempt, which warms up and compiles, is left out where others remain.
+    """
+    attempts = {point["attempt"]: point["step"] for point in reversed(steps)}
+    steady = [point for point in steps if point["step"] != attempts[point["attempt"]]] or steps
+    seconds = sum(point["seconds"] for point in steady)
+    tokens = sum(point["num_tokens"] for point in steady)
+    flops = sum(point["flops"] for point in steady)
+    return {
+        "attempts": len(attempts),
+        "steps": len(steps),
+        "train_seconds": sum(point["seconds"] for point in steps),
+        "train_cpu_seconds": sum(point["cpu_seconds"] for point in steps),
+        "tokens_per_second": tokens / seconds if seconds else 0.0,
+        "data_share": sum(p["data_seconds"] for p in steady) / seconds if seconds else 0.0,
+        "padding_share": 1 - tokens / world_size / max(sum(p["slots"] for p in steady), 1),
+        "flops_per_second": flops / seconds if seconds else 0.0,
+        "matmul_flops_per_second_of_a_worker": peak_flops_per_second,
+        "mfu": flops / seconds / (peak_flops_per_second * world_size) if seconds else 0.0,
+    }
+
+
+def matmul_flops_per_second(device: torch.device, precision: str) -> float:
+    """What a plain square matrix product reaches here: the peak that MFU is measured against."""
+    size = PROBE_SIZE if device.type == "cpu" else 8 * PROBE_SIZE
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    x = torch.rand(size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    best = float("inf")
+    for _ in range(4):
+        _synchronize(device)
+        start = time.perf_counter()
+        x @ x
+        _synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return float(2 * size**3 / best)
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

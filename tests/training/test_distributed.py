@@ -1,0 +1,123 @@
+"""Two real processes over gloo: the losses of one, and the same twice."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from ray_slm.training import order
+from ray_slm.training.loop import fit
+from ray_slm.training.scale import Batching
+from ray_slm.training.world import World, distributed_world
+from tests.training.conftest import InMemory, make_run
+
+NARROW = make_run(batching=Batching(utterances_per_step=1), total_tokens=200, checkpoints=())
+
+
+class Killed(Exception):
+    """Stands for a SIGKILL of every rank."""
+
+
+class Events:
+    def __init__(self, die_at_step):
+        self.die_at_step = die_at_step
+
+    def published(self, tokens, folder):
+        assert folder.exists()
+
+    def step(self, point):
+        if point["step"] == self.die_at_step:
+            raise Killed
+        return False
+
+
+def train_in(out, world, run, die_at_step=None):
+    train, dev = InMemory("train", 30), InMemory("dev", 9)
+    world = world._replace(resume_every_steps=3)
+    try:
+        fit(run, train, dev, out, scratch=out / "scratch", world=world, events=Events(die_at_step))
+    except Killed:
+        assert die_at_step
+
+
+def rank_main(rank, size, folder):
+    """One rank's process: all runs of two workers, one after the other."""
+    torch.set_num_threads(1)
+    store = dist.FileStore(str(folder / "rendezvous"), size)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
+    world = distributed_world(rank, size, torch.device("cpu"))
+    for name, run, die_at_step in (
+        ("two", make_run(), None),
+        ("again", make_run(), 8),
+        ("again", make_run(), None),
+        ("elastic", make_run(), 8),
+        ("narrow-two", NARROW, None),
+    ):
+        train_in(folder / name, world, run, die_at_step)
+        dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Runs of two workers and of one; "again" was killed, "elastic" goes on with one worker."""
+    folder = tmp_path_factory.mktemp("distributed")
+    mp.spawn(rank_main, (2, folder), nprocs=2)
+    torch.set_num_threads(1)
+    train_in(folder / "one", World(), make_run())
+    train_in(folder / "elastic", World(), make_run())
+    train_in(folder / "narrow-one", World(), NARROW)
+    return folder
+
+
+def read(folder, file, field):
+    return [json.loads(line)[field] for line in (folder / file).read_text().splitlines()]
+
+
+def losses(folder):
+    return read(folder, "losses.jsonl", "loss")
+
+
+def weights(folder):
+    paths = sorted(folder.glob("checkpoint-*/model.safetensors"))
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+
+
+def test_two_workers_give_the_losses_of_one(folder):
+    assert losses(folder / "two") == pytest.approx(losses(folder / "one"), abs=1e-5)
+
+
+def test_two_workers_measure_the_same_held_out_loss(folder):
+    for field in ("nats_per_token", "bits_per_second"):
+        one, two = (read(folder / name, "validation.jsonl", field) for name in ("one", "two"))
+        assert two == pytest.approx(one, rel=1e-5)
+
+
+def test_the_same_worker_count_gives_the_same_bytes_even_when_killed(folder):
+    assert losses(folder / "again") == losses(folder / "two")
+    assert len(weights(folder / "two")) == 3
+    assert weights(folder / "again") == weights(folder / "two")
+
+
+def test_a_run_of_two_workers_can_go_on_with_one(folder):
+    assert losses(folder / "elastic") == pytest.approx(losses(folder / "one"), abs=1e-5)
+    attempts = read(folder / "elastic", "timing.jsonl", "attempt")
+    assert attempts == sorted(attempts)
+    assert set(attempts) == {1, 2}
+
+
+def test_a_rank_without_utterances_takes_part(folder):
+    assert losses(folder / "narrow-two") == pytest.approx(losses(folder / "narrow-one"), abs=1e-5)
+
+
+def test_each_step_reads_the_same_utterances_at_any_world_size():
+    train = InMemory("train", 30)
+    for step in range(20):
+        batch = order.batch(5, step, 30, 4)
+        expected = order.digest(train.ids[i] for i in batch)
+        for size in (1, 2, 4):
+            shares = order.split(batch, train.lengths[batch], size)
+            assert order.digest(train.ids[i] for share in shares for i in share) == expected
