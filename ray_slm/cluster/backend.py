@@ -49,6 +49,9 @@ class RayBackend:
         self._gathering_since = 0.0
         self._wave: Future[Errors] | None = None
         self._encoding: defaultdict[str, Lock] = defaultdict(Lock)  # by modality
+        # On one machine the start of six training runs would stretch a fit of seconds to minutes,
+        # and the longest path, from codebook to the evaluation of speech, waits for that fit.
+        self._fitting = Lock()
 
     def submit(self, stage: Stage) -> None:
         """Start a stage; evaluations gather until the next wave."""
@@ -79,7 +82,13 @@ class RayBackend:
                     self._tokenize(stage)
             case recipes.Tokenize():
                 self._tokenize(stage)
+            case recipes.FitVocabulary(stream=stream) if stream.form is Form.AUDIO:
+                with self._fitting:
+                    self._execute(stage)
             case recipes.Train():
+                if self._capacity:
+                    with self._fitting:
+                        pass
                 problem = impossible(stage, self._capacity) if self._capacity else None
                 if problem is not None:
                     raise ResourceError(problem)

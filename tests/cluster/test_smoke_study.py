@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -94,23 +96,38 @@ def test_the_tables_have_the_promised_columns(finished):
     assert {row["convention"] for row in tables["table4"]} >= {"mean", "sum", "per_second"}
 
 
-def test_mlflow_has_a_parent_and_a_child_per_run_with_metrics_against_tokens(finished, store):
-    from mlflow import MlflowClient
+# In a process of its own: MLflow's imports warn, and pytest takes warnings for errors.
+READ_MLFLOW = """
+import json, sys
+from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("ray_slm")
-    runs = client.search_runs([experiment.experiment_id], max_results=100)
-    (parent,) = [run for run in runs if run.info.run_name == "smoke"]
-    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+client = MlflowClient("sqlite:///" + sys.argv[1])
+experiment = client.get_experiment_by_name("ray_slm")
+runs = []
+for run in client.search_runs([experiment.experiment_id], max_results=100):
+    names = ("accuracy/swuggy", "loss", "bits_per_second")
+    steps = {n: [p.step for p in client.get_metric_history(run.info.run_id, n)] for n in names}
+    about = {"id": run.info.run_id, "name": run.info.run_name, "status": run.info.status}
+    runs.append({**about, "tags": run.data.tags, "steps": steps})
+print(json.dumps(runs))
+"""
+
+
+def test_mlflow_has_a_parent_and_a_child_per_run_with_metrics_against_tokens(finished):
+    command = [sys.executable, "-c", READ_MLFLOW, str(finished / "mlflow.db")]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    runs = json.loads(found.stdout)
+    (parent,) = [run for run in runs if run["name"] == "smoke"]
+    children = [r for r in runs if r["tags"].get("mlflow.parentRunId") == parent["id"]]
     assert len(children) == len(STUDY.modalities)
-    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run["status"] for run in runs} == {"FINISHED"}
     for run in children:
-        address = run.data.tags["ray_slm.address"]
-        assert address.endswith(run.data.tags["ray_slm.fingerprint"])
-        history = client.get_metric_history(run.info.run_id, "accuracy/swuggy")
-        expected = STAGES[address.rsplit("/", 1)[0]].recipe.checkpoints
-        assert sorted(point.step for point in history) == list(expected)
-        assert client.get_metric_history(run.info.run_id, "loss")
+        address = run["tags"]["ray_slm.address"]
+        assert address.endswith(run["tags"]["ray_slm.fingerprint"])
+        checkpoints = STAGES[address.rsplit("/", 1)[0]].recipe.checkpoints
+        assert sorted(run["steps"]["accuracy/swuggy"]) == list(checkpoints)
+        assert len(run["steps"]["bits_per_second"]) >= len(checkpoints)
+        assert len(run["steps"]["loss"]) == len(set(run["steps"]["loss"])) > 0
 
 
 def test_the_local_backend_gives_the_same_bytes(finished, tmp_path, places):
@@ -124,7 +141,9 @@ def test_a_flipped_bit_is_found_and_named(finished, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
     (path,) = (copy / STAGES["vocabulary/text-bpe"].address).glob("*.model")
-    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
     found = smoke.call("verify", "smoke", copy)
     assert found.returncode == 5
     assert path.name in found.stderr
@@ -140,3 +159,34 @@ def test_ids_in_are_ids_out_and_ids_quarantined(store):
         ids_out = [i for split in splits for i in TokenStore.open(folder, split).ids]
         refused = [line["id"] for line in results.read_lines(folder / "quarantine.jsonl")]
         assert sorted([*ids_out, *refused]) == ids_in
+
+
+TWO_WORKERS = """
+from dataclasses import replace
+from ray_slm.studies import smoke
+
+STUDY = replace(
+    smoke.STUDY,
+    name="two-workers",
+    contrasts=(),
+    tasks=smoke.STUDY.tasks[:1],
+    modalities=tuple(m for m in smoke.STUDY.modalities if m.name == "phone-raw"),
+    precision="fp32",
+    train_workers=WORKERS,
+)
+"""
+
+
+def test_two_ray_train_workers_learn_what_one_learns(tmp_path, places):
+    """Gradients are summed over ranks: the same address, and losses equal to 1e-5."""
+    losses = []
+    for workers in (1, 2):
+        study = tmp_path / f"study{workers}.py"
+        study.write_text(TWO_WORKERS.replace("WORKERS", str(workers)))
+        root = tmp_path / f"root{workers}"
+        found = smoke.call("run", str(study), root, "--quiet")
+        assert found.returncode == 0, found.stderr
+        (path,) = root.glob("train/phone-raw/seed-0/*/losses.jsonl")
+        losses.append([line["loss"] for line in results.read_lines(path)])
+    assert len(losses[0]) > 2
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)

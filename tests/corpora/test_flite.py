@@ -3,6 +3,7 @@ import pytest
 
 from ray_slm.corpora import flite
 from ray_slm.corpora.flite import VOICES, Flite, arpabet, missing_libraries
+from ray_slm.corpora.flite_process import FliteProcess
 from ray_slm.corpora.lexicon import PHONE_SET
 from ray_slm.corpora.synthesis import VOICES_BY_RUNG, Unspeakable, load_speaker
 from ray_slm.corpora.utterance import SAMPLE_RATE_HZ
@@ -130,7 +131,7 @@ def test_missing_libraries_are_named_with_the_remedy(monkeypatch):
 
 def test_the_rung_flite_has_just_these_voices():
     assert VOICES_BY_RUNG["flite"] == tuple(VOICES)
-    assert isinstance(load_speaker("flite", ["kal16"], {}), Flite)
+    assert isinstance(load_speaker("flite", ["kal16"], {}), FliteProcess)
     with pytest.raises(ValueError, match=r"flite has no voices \['joe'\]"):
         load_speaker("flite", ["joe"], {})
     with pytest.raises(ValueError, match=r"voice_rung is 'espeak'"):
