@@ -8,7 +8,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
+from functools import partial
+from threading import Condition, Lock
 
 import ray
 
@@ -49,9 +50,10 @@ class RayBackend:
         self._gathering_since = 0.0
         self._wave: Future[Errors] | None = None
         self._encoding: defaultdict[str, Lock] = defaultdict(Lock)  # by modality
-        # On one machine the start of six training runs would stretch a fit of seconds to minutes,
-        # and the longest path, from codebook to the evaluation of speech, waits for that fit.
-        self._fitting = Lock()
+        # The longest path runs from codebook to the evaluation of speech.  On one machine the
+        # start of other training runs would stretch its first steps from seconds to minutes.
+        self._unencoded: set[str] = set()  # modalities
+        self._encoded = Condition()
 
     def submit(self, stage: Stage) -> None:
         """Start a stage; evaluations gather until the next wave."""
@@ -60,7 +62,12 @@ class RayBackend:
                 self._gathering_since = time.monotonic()
             self._gathering.append(stage)
             return
-        self._stages[self._threads.submit(self._steer, stage)] = [stage]
+        if self._capacity and _leads_to_speech(stage):
+            with self._encoded:
+                self._unencoded.add(_modality(stage))
+        future = self._threads.submit(self._steer, stage)
+        future.add_done_callback(partial(self._release, stage))
+        self._stages[future] = [stage]
 
     def finished(self) -> list[tuple[Stage, BaseException | None]]:
         """What ended since the last call; starts the next wave of evaluations."""
@@ -78,17 +85,13 @@ class RayBackend:
                 prepare(stage, self._site)
             case recipes.Tokenize(stream=stream) if stream.form is Form.AUDIO:
                 # Items wait for the corpus that training waits for: both would share encoders.
-                with self._encoding[stage.name.split("/")[1]]:
+                with self._encoding[_modality(stage)]:
                     self._tokenize(stage)
             case recipes.Tokenize():
                 self._tokenize(stage)
-            case recipes.FitVocabulary(stream=stream) if stream.form is Form.AUDIO:
-                with self._fitting:
-                    self._execute(stage)
             case recipes.Train():
-                if self._capacity:
-                    with self._fitting:
-                        pass
+                with self._encoded:
+                    self._encoded.wait_for(lambda: not self._unencoded)
                 problem = impossible(stage, self._capacity) if self._capacity else None
                 if problem is not None:
                     raise ResourceError(problem)
@@ -96,6 +99,14 @@ class RayBackend:
             case _:
                 self._execute(stage)
         return {}
+
+    def _release(self, stage: Stage, future: Future[Errors]) -> None:
+        """Let training start once the corpus is encoded, or never will be."""
+        encoded = isinstance(stage.recipe, recipes.Tokenize) and _leads_to_speech(stage)
+        if encoded or (_leads_to_speech(stage) and future.exception() is not None):
+            with self._encoded:
+                self._unencoded.discard(_modality(stage))
+                self._encoded.notify_all()
 
     def _tokenize(self, stage: Stage) -> None:
         """A corpus goes through Ray Data; a task's few items are one plain task."""
@@ -126,6 +137,19 @@ class RayBackend:
             return [(stage, error) for stage in stages]
         errors = future.result()
         return [(stage, errors.get(stage.address)) for stage in stages]
+
+
+def _leads_to_speech(stage: Stage) -> bool:
+    """Whether a speech modality's training waits for this stage."""
+    recipe = stage.recipe
+    if not isinstance(recipe, recipes.FitVocabulary | recipes.Tokenize):
+        return False
+    of_corpus = isinstance(stage.inputs["corpus"].stage.recipe, recipes.PrepareCorpus)
+    return of_corpus and recipe.stream.form is Form.AUDIO
+
+
+def _modality(stage: Stage) -> str:
+    return stage.name.split("/")[1]
 
 
 def _cpus(stage: Stage) -> float:
