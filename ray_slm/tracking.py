@@ -7,6 +7,7 @@ Every point keeps the time at which it was measured, so sending it twice stores 
 import json
 import logging
 import math
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,22 @@ EXPERIMENT = "ray_slm"
 FINGERPRINT_TAG = "ray_slm.fingerprint"
 SYNC_SECONDS = 10.0
 BATCH = 1000  # MLflow's limit for one log_batch
+DATABASE = "mlflow.db"
+
+
+def make_database(path: Path) -> None:
+    """Make MLflow's tables under another name first: half of them could never be completed.
+
+    A driver killed between two of MLflow's migrations leaves a database that no later run opens.
+    """
+    from mlflow import MlflowClient
+
+    if path.exists():
+        return
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    draft.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{draft}")
+    draft.replace(path)
 
 
 class Mirror:
@@ -54,12 +71,13 @@ class Mirror:
 
     def _sync(self, trouble: str) -> None:
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             if self._client is None:
                 self._client = MirrorClient(self._study, self._stages, self._store)
             self._client.sync()
-        except (MlflowException, OSError) as error:
+        except (MlflowException, SQLAlchemyError, OSError) as error:
             logger.warning("%s: %s", trouble, error)
 
 
@@ -71,7 +89,8 @@ class MirrorClient:
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # not a line per migrated table
         self._store = store
-        self._client = MlflowClient(f"sqlite:///{store.root / 'mlflow.db'}")
+        make_database(store.root / DATABASE)
+        self._client = MlflowClient(f"sqlite:///{store.root / DATABASE}")
         found = self._client.get_experiment_by_name(EXPERIMENT)
         location = (store.root / "mlflow-artifacts").as_uri()
         self._experiment = (

@@ -62,15 +62,6 @@ def test_training_novels_are_not_test_novels(store):
     assert books["train"].isdisjoint(books["dev"])
 
 
-def test_evaluations_started_while_training_still_ran(store):
-    """Checkpoints commit their own records, so no evaluation waits for the end of its run."""
-    trains = [s for name, s in STAGES.items() if name.startswith("train/")]
-    last_training = max(store.record(s.address)["written_at"] for s in trains)
-    evaluations = [s for name, s in STAGES.items() if name.startswith("evaluate/")]
-    first = min(store.record(s.address)["written_at"] for s in evaluations)
-    assert first < last_training
-
-
 def test_scores_hold_every_item_at_every_layer(store):
     name = next(name for name in STAGES if name.startswith("evaluate/speech-whisper/"))
     stage = STAGES[name]
