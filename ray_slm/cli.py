@@ -98,6 +98,22 @@ def status(study: StudyName, root: Root = DEFAULT_ROOT, as_json: AsJson = False)
 
 @app.command()
 @_friendly
+def tokens(study: StudyName, root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
+    """Table 2 from records: vocabulary, tokens, tokens/s, hours and quarantine of each split."""
+    from ray_slm import token_table
+    from ray_slm.scheduling.plan import plan as expand
+    from ray_slm.scheduling.store import Store
+    from ray_slm.study import load_study
+
+    stages, store = expand(load_study(study)), Store(root)
+    if as_json:
+        print(json.dumps(token_table.as_json(stages, store), indent=1))
+    else:
+        print(token_table.as_text(stages, store))
+
+
+@app.command()
+@_friendly
 def why(
     stage: Annotated[str, typer.Argument(help="A stage's name, as `plan` prints it.")],
     study: Annotated[str, typer.Option(help="The study the stage belongs to.")] = "laptop",

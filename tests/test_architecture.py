@@ -17,7 +17,7 @@ LAYERS = (
     ("training", "evaluation"),
     ("scheduling.identity", "scheduling.stage", "scheduling.store", "scheduling.runner"),
     ("study", "studies", "recipes", "scheduling.plan"),
-    ("report", "tracking", "terminal"),
+    ("report", "tracking", "terminal", "token_table"),
     ("stages",),
     ("cluster",),
     ("launch", "doctor"),

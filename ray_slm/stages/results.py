@@ -1,11 +1,13 @@
 """Gather what a report is made of from records and per-item scores, never from the tracker."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
+from ray_slm import token_table
 from ray_slm.evaluation import pairs as joins
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import Store
@@ -55,26 +57,13 @@ def _quarantined_items(report: Stage, store: Store) -> dict[str, set[str]]:
 
 def tokens(report: Stage, store: Store) -> pd.DataFrame:
     """Table 2: one row per modality and split of the corpus."""
-    corpora = {parts[1] for parts, _ in stages_of(report, "corpus")}
-    rows = []
-    for (_, modality, source), stage in done(report, "tokens", store):
-        if source not in corpora:
-            continue
-        summary = store.record(stage.address)["summary"]
-        for split, counts in summary["splits"].items():
-            rows.append(
-                {
-                    "modality": modality,
-                    "split": split,
-                    "vocab_size": summary["vocab_size"],
-                    "num_tokens": counts["num_tokens"],
-                    "num_utterances": counts["num_utterances"],
-                    "seconds": counts["seconds"],
-                    "num_quarantined": counts.get("num_quarantined", 0),
-                    "ids_sha256": counts["ids_sha256"],
-                }
-            )
-    return pd.DataFrame(rows)
+    stages = token_table.token_stages(artifact.stage for artifact in report.inputs.values())
+    return pd.DataFrame(
+        dataclasses.asdict(row)
+        for stage in stages
+        if store.has(stage.address)
+        for row in token_table.token_counts(stage, store)
+    )
 
 
 def losses(report: Stage, store: Store) -> pd.DataFrame:
