@@ -5,7 +5,7 @@ evaluation starts while its training still runs, with no special case here.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from ray_slm.scheduling.stage import Stage
@@ -56,28 +56,69 @@ def run(
 ) -> Outcome:
     """Run a plan to its end.  A failed stage leaves its siblings running."""
     pending = [stage for stage in plan if not store.has(stage.address)]
-    running: list[Stage] = []
+    queue = _Queue(pending, store)
+    running: dict[str, Stage] = {}
     made: list[Stage] = []
     failed: dict[str, BaseException] = {}
     while True:
-        ready = sorted(
-            (stage for stage in pending if is_ready(stage, store)),
-            key=lambda stage: -stage.demand.priority,
-        )
-        for stage in ready:
-            pending.remove(stage)
-            running.append(stage)
+        for stage in queue.take_ready():
+            running[stage.address] = stage
             backend.submit(stage)
         ended = backend.finished()
+        queue.look_for_records(running)  # also of those that ended just now
         for stage, error in ended:
-            running.remove(stage)
+            del running[stage.address]
             if error is None:
                 made.append(stage)
             else:
                 failed[stage.name] = error
-        done = len(plan) - len(pending) - len(running) - len(failed)
-        watch(Progress(len(plan), done, tuple(running), len(failed)))
-        if not running and not any(is_ready(stage, store) for stage in pending):
-            return Outcome(tuple(made), failed, tuple(pending))
+        done = len(plan) - len(queue.waiting) - len(running) - len(failed)
+        watch(Progress(len(plan), done, tuple(running.values()), len(failed)))
+        if not running and not queue.ready:
+            return Outcome(tuple(made), failed, tuple(queue.waiting.values()))
         if not ended:
             time.sleep(POLL_SECONDS)
+
+
+class _Queue:
+    """Stages that wait, by what they wait for.
+
+    A thousand stages wait for few records, and only a running stage writes one: each poll asks
+    the store for those alone.
+    """
+
+    def __init__(self, pending: Iterable[Stage], store: Store) -> None:
+        self.waiting = {stage.address: stage for stage in pending}
+        self.ready: list[Stage] = []
+        self._store = store
+        self._lacks: dict[str, set[str]] = {}  # stage -> addresses without a record
+        self._wanted: dict[str, dict[str, list[Stage]]] = {}  # maker -> its address -> who waits
+        known: dict[str, bool] = {}
+        for stage in self.waiting.values():
+            for artifact in stage.inputs.values():
+                address = artifact.address
+                if address not in known:
+                    known[address] = store.has(address)
+                if not known[address] and address not in self._lacks.get(stage.address, ()):
+                    self._lacks.setdefault(stage.address, set()).add(address)
+                    of_maker = self._wanted.setdefault(artifact.stage.address, {})
+                    of_maker.setdefault(address, []).append(stage)
+        self.ready += [s for s in self.waiting.values() if s.address not in self._lacks]
+
+    def look_for_records(self, running: Iterable[str]) -> None:
+        """See which records the running stages wrote, and which stages that makes ready."""
+        for maker in running:
+            wanted = self._wanted.get(maker, {})
+            for address in [a for a in wanted if self._store.has(a)]:
+                for stage in wanted.pop(address):
+                    self._lacks[stage.address].remove(address)
+                    if not self._lacks[stage.address]:
+                        self.ready.append(stage)
+
+    def take_ready(self) -> list[Stage]:
+        """The stages that can start, the most urgent first; they wait no longer."""
+        ready = sorted(self.ready, key=lambda stage: -stage.demand.priority)
+        self.ready = []
+        for stage in ready:
+            del self.waiting[stage.address]
+        return ready
