@@ -53,13 +53,25 @@ def plan(
     root: Root = DEFAULT_ROOT,
     as_json: AsJson = False,
     everything: Annotated[bool, typer.Option("--all", help="List evaluations one by one.")] = False,
+    cluster: Annotated[
+        Path | None, typer.Option(help="A file for `ray up`: price the study on it.")
+    ] = None,
+    prices: Annotated[
+        Path | None, typer.Option(help="Your prices, a copy of ray_slm/costs/prices.toml.")
+    ] = None,
+    gantt: Annotated[Path | None, typer.Option(help="Draw the schedule in this SVG.")] = None,
 ) -> None:
-    """Show the stages of a study: addresses, done/ready/waiting, tokens, FLOPs."""
+    """Show the stages of a study: addresses, done/ready/waiting, tokens, FLOPs; or its price."""
     from ray_slm import terminal
     from ray_slm.scheduling.plan import plan as expand
     from ray_slm.scheduling.store import Store
     from ray_slm.study import load_study
 
+    if cluster is not None:
+        from ray_slm.costs.printed import show_costs
+
+        show_costs(load_study(study), cluster, prices=prices, picture=gantt, as_json=as_json)
+        return
     rows = terminal.plan_rows(expand(load_study(study)), Store(root))
     if as_json:
         print(json.dumps(rows, indent=1))

@@ -48,6 +48,8 @@ class Study:
     train_workers: int = 1
     train_cpus: float = 1.0
     train_gpus: float = 0.0
+    encode_gpus: float = 0.0  # of each encoder of speech; 0: processors do it
+    evaluate_gpus: float = 0.0  # of each checkpoint under evaluation
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run, all errors at once."""

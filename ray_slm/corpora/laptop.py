@@ -86,6 +86,11 @@ class LaptopCorpus:
         if not 1 <= self.min_words <= self.max_words:
             raise ValueError(f"min_words={self.min_words} must be 1..max_words={self.max_words}")
 
+    @property
+    def audio_hours(self) -> float:
+        """Of all splits, for plans."""
+        return self.train_hours + self.dev_minutes / 60
+
     def lines(self, places: Mapping[str, Path]) -> list[Line]:
         """What is read, by whom and in which split, ordered by id.  Text only: takes a second."""
         train = self._choose(places, "train", self.train_books, self.train_hours * 3600)

@@ -62,6 +62,7 @@ def _modality_stages(
     study: Study, modality: Modality, corpus: Stage, items: dict[str, Stage]
 ) -> list[Stage]:
     heavy = modality.stream.form is Form.AUDIO
+    encode_gpus = study.encode_gpus if heavy else 0.0
     stages: list[Stage] = []
     inputs: dict[str, Artifact] = {}
     if modality.stream.fits:
@@ -69,7 +70,7 @@ def _modality_stages(
             name=f"vocabulary/{modality.name}",
             recipe=recipes.FitVocabulary(stream=modality.stream),
             inputs={"corpus": corpus[""]},
-            demand=Demand(priority=9 if heavy else 5),
+            demand=Demand(gpus=encode_gpus, priority=9 if heavy else 5),
         )
         stages, inputs = [vocabulary], {"vocabulary": vocabulary[""]}
     tokens = {}
@@ -78,7 +79,9 @@ def _modality_stages(
             name=f"tokens/{modality.name}/{source.name.split('/')[-1]}",
             recipe=recipes.Tokenize(stream=modality.stream),
             inputs={"corpus": source[""], **inputs},
-            demand=Demand(priority=(8 if heavy else 6) if role == "corpus" else 1),
+            demand=Demand(
+                gpus=encode_gpus, priority=(8 if heavy else 6) if role == "corpus" else 1
+            ),
         )
     stages += tokens.values()
     for seed in study.seeds:
@@ -100,7 +103,7 @@ def _run_stages(
                 "tokens": tokens[task][""],
                 "items": source[""],
             },
-            demand=Demand(cpus=0.5),
+            demand=Demand(cpus=0.5, gpus=study.evaluate_gpus),
         )
         for count in train.recipe.checkpoints
         for task, source in items.items()

@@ -1,0 +1,89 @@
+"""How much there is to do: hours of audio, items of tasks, lengths.
+
+Corpora and tasks say it themselves where they can (``audio_hours``, ``num_pairs``); for the
+published benchmarks the counts of their papers serve.
+"""
+
+from ray_slm import recipes
+from ray_slm.corpora.corpus import Corpus
+from ray_slm.costs.catalog import Catalog
+from ray_slm.scheduling.stage import Stage
+from ray_slm.tasks.task import Task
+
+FLAC_BYTES_PER_HOUR = 60e6  # speech, 16 kHz, one channel
+# Pairs of the development sets and mean seconds of one side, by the task's name (science of the
+# benchmarks: ZeroSpeech 2021, Spoken StoryCloze).  Sides are counted by ``num_items``.
+PUBLISHED = {
+    "swuggy": (5_000, 0.7),
+    "sblimp": (6_300, 3.0),
+    "topic-storycloze": (1_871, 16.0),
+}
+PHENOMENA = 19  # of the grammar behind sBLIMP-style pairs
+UNKNOWN_TASK = (2_000, 5.0)
+
+
+def audio_hours(corpus: Corpus) -> float:
+    """Hours of all splits.  Raises ValueError when the corpus does not tell."""
+    hours = getattr(corpus, "audio_hours", None)
+    if hours is None:
+        raise ValueError(
+            f"the corpus {corpus.name!r} does not say how long it is: give {type(corpus).__name__} "
+            "a property audio_hours, and the plan can be priced"
+        )
+    return float(hours)
+
+
+def is_synthesized(corpus: Corpus) -> bool:
+    """Whether preparing it speaks every sentence."""
+    return hasattr(corpus, "voice_rung")
+
+
+def num_items(task: Task) -> int:
+    """Sides of pairs, or prompts with their samples."""
+    return 2 * _pairs_and_seconds(task)[0]
+
+
+def item_hours(task: Task) -> float:
+    """Audio of all items in one voice."""
+    pairs, seconds = _pairs_and_seconds(task)
+    return 2 * pairs * seconds / 3600
+
+
+def _pairs_and_seconds(task: Task) -> tuple[int, float]:
+    pairs, seconds = PUBLISHED.get(task.name, UNKNOWN_TASK)
+    per_phenomenon = getattr(task, "num_pairs_per_phenomenon", None)
+    if per_phenomenon is not None:
+        return per_phenomenon * PHENOMENA, seconds
+    return getattr(task, "num_pairs", pairs), seconds
+
+
+def sampled_seconds(task: Task) -> float:
+    """Audio that a continuation task samples from one checkpoint; 0 for pairs."""
+    prompts, samples = getattr(task, "num_prompts", 0), getattr(task, "num_samples", 0)
+    return float(prompts * samples * longest_sample(task))
+
+
+def longest_sample(task: Task) -> float:
+    """Seconds of the longest continuation; 0 for pairs."""
+    return float(getattr(task, "max_seconds", 0.0))
+
+
+def source_hours(source: Stage) -> float:
+    """Audio that a prepared corpus or a task's items hold, all voices counted."""
+    recipe = source.recipe
+    if isinstance(recipe, recipes.PrepareCorpus):
+        return audio_hours(recipe.corpus)
+    assert isinstance(recipe, recipes.PrepareItems)
+    return item_hours(recipe.task) * len(recipe.voices)
+
+
+def fit_hours(stream: object) -> float:
+    """Audio that the fit of a codebook encodes."""
+    return float(getattr(stream, "sample_minutes", 60)) / 60
+
+
+def encoder_flops(stream: object, catalog: Catalog) -> float:
+    """FLOPs for one second of audio, by the checkpoint that the stream's extractor names."""
+    extractor = getattr(stream, "extractor", None)
+    name = getattr(extractor, "checkpoint", None) or getattr(extractor, "model", "")
+    return catalog.encoder_flops.get(str(name), catalog.encoder_flops["other"])
