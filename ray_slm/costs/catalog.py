@@ -25,7 +25,7 @@ class Instance(NamedTuple):
 
 
 class Accelerator(NamedTuple):
-    """How fast one device, or one core, works.  FLOP/s, shares of them, bytes/s."""
+    """How fast one device, or one core, works.  FLOP/s, shares of them, bytes/s, seconds a step."""
 
     peak: float
     train_share: float
@@ -33,6 +33,7 @@ class Accelerator(NamedTuple):
     encode_share: float
     memory: float
     link: float
+    step: float
     source: str
 
 

@@ -13,9 +13,10 @@ from functools import partial
 from typing import NamedTuple
 
 from ray_slm.costs.clusters import Cluster, Group
+from ray_slm.costs.nodes import Node, seat, shape
 from ray_slm.costs.work import Job
 from ray_slm.recipes import Train
-from ray_slm.scheduling.capacity import Nodes, workers_on
+from ray_slm.scheduling.capacity import workers_on
 from ray_slm.scheduling.plan import checkpoint_part
 
 Settings = Callable[[Job, Group], float]  # seconds of one task of the job on a node of the group
@@ -46,25 +47,6 @@ class Timeline(NamedTuple):
     end: float
 
 
-@dataclasses.dataclass(eq=False)
-class _Node:
-    group: Group
-    asked_at: float
-    ready_at: float
-    cpus: float
-    gpus: float
-    idle_since: float
-
-    def takes(self, job: Job) -> int:
-        """Workers of the job that fit beside what runs."""
-        return workers_on(Nodes("", self.cpus, self.gpus, 1), job.cpus, job.gpus)
-
-    def give(self, job: Job, workers: int) -> None:
-        """Take (or, with a negative number, return) the room of workers."""
-        self.cpus -= workers * job.cpus
-        self.gpus -= workers * job.gpus
-
-
 class Simulation:
     """Nodes, and the jobs that wait for them."""
 
@@ -73,7 +55,7 @@ class Simulation:
         self._now = 0.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._counter = itertools.count()
-        self._nodes: list[_Node] = []
+        self._nodes: list[Node] = []
         self._waiting: list[Job] = []  # one entry per task
         self.spans: list[Span] = []
         self.rentals: list[Rental] = []
@@ -124,12 +106,11 @@ class Simulation:
         self._waiting = still
         self._ask(still)
 
-    def _choose(self, job: Job) -> list[tuple[_Node, int]] | None:
+    def _choose(self, job: Job) -> list[tuple[Node, int]] | None:
         """Free nodes and how many workers each gets, or None when the gang does not fit whole."""
-        ready = [n for n in self._nodes if n.ready_at <= self._now]
-        chosen, left = [], job.workers
-        for group in self._preferred(job):
-            nodes = [n for n in ready if n.group is group]
+        for groups in self._homes(job):
+            chosen, left = [], job.workers
+            nodes = [n for n in self._nodes if n.ready_at <= self._now and n.group in groups]
             # the fullest first, so that whole nodes stay free for gangs
             for node in sorted(nodes, key=lambda n: n.gpus if job.gpus else n.cpus):
                 take = min(node.takes(job), left)
@@ -140,18 +121,26 @@ class Simulation:
                     return chosen
         return None
 
+    def _homes(self, job: Job) -> list[list[Group]]:
+        """Where a gang may sit: in one group, or across all when none is large enough alone."""
+        groups = self._preferred(job)
+        alone = [
+            [g] for g in groups if g.high * workers_on(shape(g), job.cpus, job.gpus) >= job.workers
+        ]
+        return alone or [groups]
+
     def _preferred(self, job: Job) -> list[Group]:
         """Groups that can hold it: without GPUs first for what needs none, then by cost."""
-        able = [g for g in self._cluster.groups if workers_on(_shape(g), job.cpus, job.gpus)]
+        able = [g for g in self._cluster.groups if workers_on(shape(g), job.cpus, job.gpus)]
         return sorted(
             able,
             key=lambda g: (
                 g.gpus > 0 and not job.gpus,
-                g.price * self._seconds(job, g) / workers_on(_shape(g), job.cpus, job.gpus),
+                g.price * self._seconds(job, g) / workers_on(shape(g), job.cpus, job.gpus),
             ),
         )
 
-    def _start(self, job: Job, chosen: Sequence[tuple[_Node, int]]) -> None:
+    def _start(self, job: Job, chosen: Sequence[tuple[Node, int]]) -> None:
         end = self._now + max(self._seconds(job, node.group) for node, _ in chosen)
         span = Span(job, chosen[0][0].group.name, self._now, end)
         self.spans.append(span)
@@ -174,19 +163,24 @@ class Simulation:
         """New nodes for jobs that neither free nor booting room holds."""
         booting = [dataclasses.replace(n) for n in self._nodes if n.ready_at > self._now]
         for job in jobs:
-            left = job.workers - _seat(job, booting, job.workers)
-            for group in self._preferred(job):
-                while left > 0 and self._may_grow(group):
-                    booting.append(dataclasses.replace(self._add_node(group)))
-                    left -= _seat(job, booting[-1:], left)
+            for groups in self._homes(job):
+                left = job.workers - seat(
+                    job, [n for n in booting if n.group in groups], job.workers
+                )
+                for group in groups:
+                    while left > 0 and self._may_grow(group):
+                        booting.append(dataclasses.replace(self._add_node(group)))
+                        left -= seat(job, booting[-1:], left)
+                if left <= 0:
+                    break
 
     def _may_grow(self, group: Group) -> bool:
         of_group = sum(n.group is group for n in self._nodes)
         return of_group < group.high and len(self._nodes) < self._cluster.max_workers
 
-    def _add_node(self, group: Group) -> _Node:
+    def _add_node(self, group: Group) -> Node:
         ready = self._now + self._boot
-        node = _Node(group, self._now, ready, group.cpus, group.gpus, ready)
+        node = Node(group, self._now, ready, group.cpus, group.gpus, ready)
         self._nodes.append(node)
         self.at(ready, lambda: None)
         self.at(ready + self._cluster.idle_seconds, lambda: None)
@@ -203,20 +197,6 @@ class Simulation:
             if empty and leaves <= self._now and not stays:
                 self._nodes.remove(node)
                 self.rentals.append(Rental(node.group, node.asked_at, leaves))
-
-
-def _shape(group: Group) -> Nodes:
-    return Nodes(group.name, group.cpus, group.gpus, group.high)
-
-
-def _seat(job: Job, nodes: Sequence[_Node], most: int) -> int:
-    seated = 0
-    for node in nodes:
-        take = min(node.takes(job), most - seated)
-        if take > 0:
-            node.give(job, take)
-            seated += take
-    return seated
 
 
 def simulate(

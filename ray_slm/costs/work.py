@@ -11,7 +11,7 @@ from ray_slm import recipes
 from ray_slm.costs import sizes
 from ray_slm.costs.catalog import CPU, Accelerator, Catalog
 from ray_slm.modalities.modality import Form, Modality
-from ray_slm.scheduling.plan import MEAN_UTTERANCE_SECONDS
+from ray_slm.scheduling.plan import mean_seconds
 from ray_slm.scheduling.stage import Stage
 from ray_slm.study import Study
 from ray_slm.training.scale import NUM_SPECIALS, Scale, num_parameters, table_size
@@ -63,19 +63,21 @@ def job(stage: Stage, study: Study, catalog: Catalog) -> Job:
 def train_seconds(
     recipe: recipes.Train, flops: float, mean_tokens: float, workers: int, device: Accelerator
 ) -> float:
-    """Of a run's steps: the passes, and for each step the update and the sum of gradients."""
+    """Of a run: its passes, and for each step its own time, the update and the gradients' sum."""
     steps = recipe.total_tokens / (recipe.batching.utterances_per_step * mean_tokens)
     parameters = num_parameters(recipe.scale, TYPICAL_ROWS)
     update = parameters * UPDATE_BYTES_PER_PARAMETER / device.memory
     summed = 2 * (workers - 1) / workers * parameters * BYTES_PER_PARAMETER / device.link
-    return flops / (device.peak * device.train_share * workers) + steps * (update + summed)
+    return flops / (device.peak * device.train_share * workers) + steps * (
+        device.step + update + summed
+    )
 
 
 def _train(stage: Stage, study: Study, catalog: Catalog) -> Job:
     recipe, demand = stage.recipe, stage.demand
     assert isinstance(recipe, recipes.Train)
     start = catalog.stage["start_seconds"]
-    mean_tokens = MEAN_UTTERANCE_SECONDS * modality_of(stage, study).nominal_tokens_per_second
+    mean_tokens = mean_seconds(study) * modality_of(stage, study).nominal_tokens_per_second
     seconds = {
         name: start + train_seconds(recipe, stage.flops, mean_tokens, demand.workers, device)
         for name, device in catalog.accelerators.items()
@@ -106,7 +108,7 @@ def _prepare(stage: Stage, study: Study, catalog: Catalog) -> Job:
     else:
         corpus = study.corpus
         hours = sizes.audio_hours(corpus)
-        utterances = hours * 3600 / MEAN_UTTERANCE_SECONDS
+        utterances = hours * 3600 / mean_seconds(study)
         seconds, stored = utterances / core["utterances_per_second"], utterances * 200
         if sizes.is_synthesized(corpus):
             seconds += hours * 3600 / core["spoken_hours_per_hour"]

@@ -9,7 +9,7 @@ from ray_slm.scheduling.stage import Artifact, Demand, Stage
 from ray_slm.study import Study
 from ray_slm.training.scale import flops_per_token
 
-MEAN_UTTERANCE_SECONDS = 14.8  # Libriheavy's mean: attention's share of the FLOP estimate
+MEAN_UTTERANCE_SECONDS = 14.8  # Libriheavy's, for corpora that do not tell theirs
 
 
 def plan(study: Study) -> tuple[Stage, ...]:
@@ -40,6 +40,11 @@ def plan(study: Study) -> tuple[Stage, ...]:
 def checkpoint_part(tokens: int) -> str:
     """The part of a training run that holds its checkpoint after ``tokens``."""
     return f"checkpoint-{tokens:012d}"
+
+
+def mean_seconds(study: Study) -> float:
+    """Length of a mean utterance, which attention's share of the FLOPs depends on."""
+    return float(getattr(study.corpus, "mean_seconds", MEAN_UTTERANCE_SECONDS))
 
 
 def _items(study: Study, task_name: str, corpus: Stage) -> Stage:
@@ -113,7 +118,7 @@ def _run_stages(
 
 def _train_stage(study: Study, modality: Modality, seed: int, tokens: Stage) -> Stage:
     counts = tuple(study.tokens_after(modality, hours) for hours in study.checkpoint_hours)
-    mean_length = MEAN_UTTERANCE_SECONDS * modality.nominal_tokens_per_second
+    mean_length = mean_seconds(study) * modality.nominal_tokens_per_second
     recipe = recipes.Train(
         scale=study.scale,
         optimizer=study.optimizer,

@@ -1,0 +1,179 @@
+"""How well a plan foretells training time: the smoke study's six runs, planned and then run.
+
+Two short trainings on made-up documents measure this processor (FLOP/s, and seconds that every
+step costs besides); the planner foretells the six runs from them; the six run in between.  All
+in CPU seconds, which other jobs on the machine disturb least.  ``--json`` prints the share by
+which the sum of the six is missed.  ``--root`` compares with the records of a finished smoke
+study too.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ray_slm import launch
+from ray_slm.costs.catalog import CPU, Accelerator, read_catalog
+from ray_slm.costs.work import modality_of, train_seconds
+from ray_slm.recipes import Tokenize, Train
+from ray_slm.scheduling import runner
+from ray_slm.scheduling.plan import mean_seconds, plan
+from ray_slm.scheduling.stage import Stage
+from ray_slm.scheduling.store import Store
+from ray_slm.stages import train as verbs
+from ray_slm.stages.local import LocalBackend
+from ray_slm.stages.site import Site
+from ray_slm.studies.smoke import STUDY
+from ray_slm.training.journal import is_step, read_points
+from ray_slm.training.loop import fit
+from ray_slm.training.run import Run
+from ray_slm.training.scale import num_parameters
+
+ROUNDS = 5
+STEPS = 12
+SHORT, LONG = 30, 250  # tokens of the made-up documents: text and phones, 50 Hz
+
+
+class Speed(NamedTuple):
+    """What was measured of this processor."""
+
+    flops_per_second: float
+    step_seconds: float
+
+
+class MadeUp:
+    """Documents of one length."""
+
+    def __init__(self, name: str, number: int, length: int) -> None:
+        draw = np.random.default_rng(0)
+        self.ids = [f"{name}-{i:05d}" for i in range(number)]
+        self.lengths = np.full(number, length, dtype=np.int64)
+        self.num_samples = self.lengths * 320
+        self._units = draw.integers(0, 80, (number, length)).astype(np.uint16)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def tokens(self, index: int) -> np.ndarray:
+        """uint16 (T,)."""
+        units_T: np.ndarray = self._units[index]
+        return units_T
+
+
+def cpu_seconds(run: Run, train: object, dev: object) -> tuple[float, float, int]:
+    """(CPU seconds of steps, their FLOPs, steps) of one training in this process."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        fit(run, train, dev, out, scratch=out / "scratch")  # type: ignore[arg-type]
+        points = [p for p in read_points(out / "scratch") if is_step(p)]
+    return sum(p["cpu_seconds"] for p in points), sum(p["flops"] for p in points), len(points)
+
+
+def measure() -> Speed:
+    """Two lengths of documents tell what grows with FLOPs from what every step costs."""
+    per_step = STUDY.batching.utterances_per_step
+    found = []
+    for length in (SHORT, LONG):
+        total = STEPS * per_step * (length + 1)
+        run = Run(
+            scale=STUDY.scale,
+            vocab_size=80,
+            optimizer=STUDY.optimizer,
+            batching=STUDY.batching,
+            seed=0,
+            total_tokens=total,
+            checkpoints=(total,),
+            precision=STUDY.precision,
+        )
+        made = MadeUp("train", STEPS * per_step, length), MadeUp("dev", 1, length)
+        seconds, flops, steps = cpu_seconds(run, *made)
+        found.append((seconds / steps, flops / steps))
+    (short, few), (long, many) = found
+    rate = (many - few) / max(long - short, 1e-9)
+    return Speed(rate, max(short - few / rate, 0.0))
+
+
+def planned(stage: Stage, speed: Speed, cpu: Accelerator) -> float:
+    """The planner's seconds with this processor's figures in the place of the catalog's."""
+    recipe = stage.recipe
+    assert isinstance(recipe, Train)
+    rate = modality_of(stage, STUDY).nominal_tokens_per_second
+    device = cpu._replace(
+        peak=speed.flops_per_second, train_share=1.0, step=speed.step_seconds, memory=float("inf")
+    )
+    return train_seconds(recipe, stage.flops, mean_seconds(STUDY) * rate, 1, device)
+
+
+def trainings(root: Path) -> Iterator[tuple[Stage, Run, object, object]]:
+    """The six runs, with their tokens made in ``root`` where these are missing."""
+    from ray_slm.tokens import TokenStore
+
+    store, stages = Store(root), plan(STUDY)
+    tokens = [s.inputs["tokens"].stage for s in stages if isinstance(s.recipe, Train)]
+    needed = [s for s in stages if s in tokens or any(s in _upstream(t) for t in tokens)]
+    assert all(isinstance(stage.recipe, Tokenize) for stage in tokens)
+    runner.run(needed, store, LocalBackend(Site(store, launch.places([]))))
+    for stage in stages:
+        if isinstance(stage.recipe, Train):
+            folder = store.path(stage.inputs["tokens"].address)
+            train = TokenStore.open(folder, verbs.TRAIN_SPLIT)
+            dev = TokenStore.open(folder, verbs.DEV_SPLIT)
+            yield stage, verbs.run_of(stage, train.vocab_size), train, dev
+
+
+def _upstream(stage: Stage) -> list[Stage]:
+    direct = [artifact.stage for artifact in stage.inputs.values()]
+    return [*direct, *(s for d in direct for s in _upstream(d))]
+
+
+def recorded(root: Path) -> float | None:
+    """CPU seconds of steps in the records of a finished study, or None."""
+    total, store = 0.0, Store(root)
+    for stage in plan(STUDY):
+        if isinstance(stage.recipe, Train):
+            path = store.path(stage.address) / "timing.json"
+            if not path.is_file():
+                return None
+            total += json.loads(path.read_text())["train_cpu_seconds"]
+    return total
+
+
+def main() -> None:
+    """Print a table, or the figure alone as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print the figure alone")
+    parser.add_argument("--root", type=Path, help="a root where the smoke study may be finished")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = options.root or Path(folder)
+        runs = list(trainings(root))
+        speeds, taken = [measure()], []
+        for _ in range(ROUNDS):
+            taken.append([cpu_seconds(run, train, dev)[0] for _, run, train, dev in runs])
+            speeds.append(measure())
+        from_records = recorded(root)
+    speed = Speed(*(statistics.median(column) for column in zip(*speeds, strict=True)))
+    real = [statistics.median(column) for column in zip(*taken, strict=True)]
+    cpu = read_catalog().accelerators[CPU]
+    foretold = [planned(stage, speed, cpu) for stage, *_ in runs]
+    missed = abs(sum(foretold) / sum(real) - 1)
+    if options.json:
+        print(json.dumps({"figures": {"train_time_missed_by": round(missed, 4)}}))
+        return
+    print(f"{speed.flops_per_second:.3g} FLOP/s and {1000 * speed.step_seconds:.1f} ms a step")
+    for (stage, *_), plan_s, real_s in zip(runs, foretold, real, strict=True):
+        print(f"{stage.name:<32}{plan_s:8.3f} s planned {real_s:8.3f} s taken")
+    print(f"{'sum':<32}{sum(foretold):8.3f} s planned {sum(real):8.3f} s taken: {missed:.1%} off")
+    if from_records:
+        print(f"{'records of the finished study':<32}{from_records:26.3f} s taken")
+    parameters = num_parameters(STUDY.scale, 64)
+    print(f"({parameters:,} parameters, {ROUNDS} rounds, medians)")
+
+
+if __name__ == "__main__":
+    main()
