@@ -95,7 +95,7 @@ class RayBackend:
                 problem = impossible(stage, self._capacity) if self._capacity else None
                 if problem is not None:
                     raise ResourceError(problem)
-                train(stage, self._site)
+                train(stage, self._site, own_cluster=self._capacity is not None)
             case _:
                 self._execute(stage)
         return {}

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import ray
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
 
+from ray_slm.cluster.trainer import LeanTorchTrainer, OwnClusterTrainer
 from ray_slm.scheduling.stage import Stage
 from ray_slm.stages import train as verbs
 from ray_slm.stages.site import Site
@@ -18,7 +19,7 @@ MAX_FAILURES = 3  # of workers; a preempted node has its own, unlimited budget
 REFUSAL = "refusal.json"
 
 
-def train(stage: Stage, site: Site) -> None:
+def train(stage: Stage, site: Site, *, own_cluster: bool = False) -> None:
     """Train until the run's record exists.  Raises the worker's own error.
 
     Every attempt has a new Ray Train name, because an equal name resumes Ray's own snapshot;
@@ -28,7 +29,8 @@ def train(stage: Stage, site: Site) -> None:
     scratch = site.store.scratch(stage.address)
     (scratch / REFUSAL).unlink(missing_ok=True)
     gpu = {"GPU": demand.gpus} if demand.gpus else {}
-    TorchTrainer(
+    trainer = OwnClusterTrainer if own_cluster else LeanTorchTrainer
+    trainer(
         train_worker,
         train_loop_config={"stage": stage, "site": site},
         torch_config=TorchConfig(backend="nccl" if demand.gpus else "gloo"),
