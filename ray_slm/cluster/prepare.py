@@ -1,4 +1,4 @@
-"""Prepare a corpus on the cluster: one task per shard, steered by a thread of the driver."""
+"""Prepare a corpus on the cluster: a task per source, then one per shard, steered by a thread."""
 
 import ray
 
@@ -11,9 +11,21 @@ ITEMS_CPUS = 0.25  # minutes of speech beside training runs that hold most proce
 
 
 @ray.remote(max_retries=2)
-def begin(stage: Stage, site: Site) -> list[int]:
-    """What precedes the shards, for a task the choice of its pairs."""
+def begin(stage: Stage, site: Site) -> list[str]:
+    """Which sources are to be read: listing them may take its time."""
     return verbs.begin(stage, site)
+
+
+@ray.remote(max_retries=2)
+def survey(stage: Stage, site: Site, source: str) -> None:
+    """One source of a corpus, read as a stream."""
+    verbs.survey(stage, site, source)
+
+
+@ray.remote(max_retries=2)
+def settle(stage: Stage, site: Site) -> list[int]:
+    """What stands between sources and shards, for a task the choice of its pairs."""
+    return verbs.settle(stage, site)
 
 
 @ray.remote(max_retries=2)
@@ -29,11 +41,13 @@ def finish(stage: Stage, site: Site) -> None:
 
 
 def prepare(stage: Stage, site: Site) -> None:
-    """All missing shards, then the summary and the record."""
+    """All missing sources, all missing shards, then the summary and the record."""
     small = isinstance(stage.recipe, PrepareItems)
     light = {"num_cpus": ITEMS_CPUS, "name": stage.name}
-    of_shard = light if small else {"num_cpus": 1.0, "name": stage.name}
-    shards = ray.get(begin.options(**light).remote(stage, site))
-    tasks = [prepare_shard.options(**of_shard).remote(stage, site, shard) for shard in shards]
+    heavy = light if small else {"num_cpus": 1.0, "name": stage.name}
+    sources = ray.get(begin.options(**light).remote(stage, site))
+    ray.get([survey.options(**heavy).remote(stage, site, source) for source in sources])
+    shards = ray.get(settle.options(**light).remote(stage, site))
+    tasks = [prepare_shard.options(**heavy).remote(stage, site, shard) for shard in shards]
     ray.get(tasks)
     ray.get(finish.options(**light).remote(stage, site))

@@ -7,19 +7,16 @@ section 5); it shares its frame count with HuBERT, so that all 50 Hz modalities 
 
 import dataclasses
 import itertools
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ray_slm.corpora.lexicon import NOISE, PHONE_SET, SILENCE
+from ray_slm.corpora.inventory import SILENCE, STRESSED_ARPABET, Inventory
 from ray_slm.corpora.utterance import SAMPLE_RATE_HZ
 
 FRAME_SAMPLES = 320  # 20 ms
 FIELD_SAMPLES = 400  # what one frame of a HuBERT-like encoder sees
 SNIPPED_SAMPLES = 400  # aligners that snip edges leave up to 25 ms of the end unlabeled
-_POSITION = re.compile(r"_[BEIS]$")
-_SILENCES = frozenset(["", "sil", "sp"])
 
 
 class AlignmentError(ValueError):
@@ -47,21 +44,18 @@ class Alignment:
         assert all(a < b for a, b in itertools.pairwise((0, *self.ends)))
 
 
-def phone_label(symbol: str) -> str:
-    """An aligner's symbol in our inventory of 71.
+def phone_label(symbol: str, inventory: Inventory = STRESSED_ARPABET) -> str:
+    """An aligner's symbol in the inventory.
 
     Word positions (_B _E _I _S) are stripped; empty labels, sil and sp are silence; spn is SPN.
     Raises AlignmentError (ALIGN_UNKNOWN_PHONE) naming any other symbol.
     """
-    bare = _POSITION.sub("", symbol.strip())
-    if bare.lower() in _SILENCES:
-        return SILENCE
-    label = NOISE if bare.lower() == "spn" else bare
-    if label not in PHONE_SET:
+    label = inventory.label(symbol)
+    if label is None:
         raise AlignmentError(
             "ALIGN_UNKNOWN_PHONE",
-            f"lexicon mismatch: {symbol!r} is not among the {len(PHONE_SET)} phones "
-            "(stressed ARPAbet, SIL, SPN); map the aligner's symbols to them",
+            f"lexicon mismatch: {symbol!r} is not among the {len(inventory.phones)} phones of the "
+            "inventory; add it, or add it as another spelling of one of them",
         )
     return label
 
@@ -72,21 +66,34 @@ def validated(
     ends: Sequence[int],
     num_samples: int,
     tolerance: int = FRAME_SAMPLES,
+    *,
+    stated_samples: int | None = None,
+    inventory: Inventory = STRESSED_ARPABET,
 ) -> Alignment:
     """The intervals [start, end) of an aligner, in samples, as one gapless Alignment.
 
     A fault of at most ``tolerance`` samples is mended and counted: what overruns is cut, what
     overlaps goes to the earlier phone, a gap goes to the later one, and a phone that is left
     without a sample is dropped.  Longer gaps become SIL, and so does an end that lies
-    more than 25 ms before that of the audio.  Neighboring silences become one.
+    more than 25 ms before that of the audio.  Neighboring silences become one.  Aligners that
+    state for how much audio they speak (``stated_samples``) may fall short of it by the 25 ms
+    that snipped edges cost and ``tolerance``, and exceed it by ``tolerance``.
 
     Raises AlignmentError: ALIGN_EMPTY, ALIGN_LENGTHS, ALIGN_UNKNOWN_PHONE, and for greater faults
-    ALIGN_NEGATIVE, ALIGN_OVERLAP, ALIGN_OVERRUN with the durations that disagree.
+    ALIGN_NEGATIVE, ALIGN_OVERLAP, ALIGN_OVERRUN, ALIGN_SHORT with the durations that disagree.
     """
     _refuse_unequal(phones, starts, ends)
+    _refuse_other_audio(stated_samples, num_samples, tolerance)
+    labels = [phone_label(symbol, inventory) for symbol in phones]
+    return _gapless(zip(labels, starts, ends, strict=True), num_samples, tolerance)
+
+
+def _gapless(
+    intervals: Iterable[tuple[str, int, int]], num_samples: int, tolerance: int
+) -> Alignment:
     spans: list[tuple[str, int]] = []
     cursor = num_trimmed = 0
-    for label, start, end in zip(map(phone_label, phones), starts, ends, strict=True):
+    for label, start, end in intervals:
         _refuse_great_faults(label, int(start), int(end), cursor, num_samples, tolerance)
         gap, begin, stop = int(start) - cursor, max(cursor, int(start)), min(int(end), num_samples)
         if gap > tolerance:
@@ -107,6 +114,18 @@ def _refuse_unequal(phones: Sequence[str], starts: Sequence[int], ends: Sequence
         raise AlignmentError("ALIGN_LENGTHS", f"{lengths}: there must be as many of each")
     if len(phones) == 0:
         raise AlignmentError("ALIGN_EMPTY", "the alignment has no interval")
+
+
+def _refuse_other_audio(stated_samples: int | None, num_samples: int, tolerance: int) -> None:
+    """Raise AlignmentError when an alignment says that it is of another length of audio."""
+    if stated_samples is None:
+        return
+    excess = stated_samples - num_samples
+    lengths = f"the alignment is of {_seconds(stated_samples)}, the audio {_seconds(num_samples)}"
+    if excess > tolerance:
+        raise AlignmentError("ALIGN_OVERRUN", lengths)
+    if -excess > SNIPPED_SAMPLES + tolerance:
+        raise AlignmentError("ALIGN_SHORT", lengths)
 
 
 def _refuse_great_faults(

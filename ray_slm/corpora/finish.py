@@ -1,18 +1,27 @@
 """The end of every preparation: shards are checked together and summed up in ``corpus.json``.
 
 What was left out is counted and named.  Nothing is lost silently: ids in = ids out + ids in
-quarantine, and a corpus of which too much is missing for one reason is refused.
+quarantine, and a corpus of which too much is missing for one reason is refused.  Shards are read
+one by one, so memory does not grow with the corpus.
 """
 
 import collections
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 import pyarrow.parquet as pq
 
-from ray_slm.corpora.utterance import SAMPLE_RATE_HZ, Quarantined, num_shards, shard_path
+from ray_slm.corpora.utterance import (
+    SAMPLE_RATE_HZ,
+    Quarantined,
+    num_shards,
+    shard_of,
+    shard_path,
+)
 from ray_slm.errors import QuarantineLimitError
 
 QUARANTINE = "quarantine.jsonl"
@@ -29,7 +38,7 @@ def write_quarantine(folder: Path, shard: int, quarantined: Sequence[Quarantined
     """Write a shard's list of what was left out, one JSON object a line; empty ones too."""
     path = quarantine_path(folder, shard)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(dataclasses.asdict(q)) + "\n" for q in quarantined))
+    _write(path, "".join(json.dumps(dataclasses.asdict(q)) + "\n" for q in quarantined))
 
 
 def finish(folder: Path, *, candidates: int, max_bad_fraction: float) -> dict[str, object]:
@@ -39,61 +48,24 @@ def finish(folder: Path, *, candidates: int, max_bad_fraction: float) -> dict[st
     stands twice or ids are unaccounted for; its kind QuarantineLimitError when one reason took
     more than ``max_bad_fraction``.
     """
-    quarantined = _read_quarantine(folder)
-    utterances = _Utterances()
-    for shard in range(num_shards(folder)):
-        utterances.add(pq.read_table(shard_path(folder, shard), columns=_COLUMNS).to_pylist())
-    problem = _unsound(utterances.ids, [q["id"] for q in quarantined], candidates)
-    if problem:
-        raise ValueError(f"{folder}: {problem}; delete the folder and prepare the corpus again")
-    _refuse_too_many(folder, quarantined, candidates, max_bad_fraction)
-    reasons = collections.Counter(q["reason"] for q in quarantined)
+    books = _Books(folder, num_shards(folder))
+    draft = folder / f"{QUARANTINE}.{os.getpid()}.tmp"
+    with draft.open("w") as merged:
+        for shard in range(books.num_shards):
+            books.add(shard, merged)
+    draft.replace(folder / QUARANTINE)
+    books.refuse_unsound(candidates)
+    books.refuse_too_many(candidates, max_bad_fraction)
     summary: dict[str, object] = {
-        "num_shards": num_shards(folder),
+        "num_shards": books.num_shards,
         "candidates": candidates,
-        "utterances": len(utterances.ids),
-        "quarantined": dict(sorted(reasons.items())),
-        "splits": utterances.splits(),
-        "aligned_by": sorted(utterances.aligned_by),
+        "utterances": books.num_utterances,
+        "quarantined": dict(sorted(books.reasons.items())),
+        "splits": books.splits(),
+        "aligned_by": sorted(books.aligned_by),
     }
-    lines = [json.dumps(q) + "\n" for q in sorted(quarantined, key=lambda q: q["id"])]
-    _write(folder / QUARANTINE, "".join(lines))
     _write(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
     return summary
-
-
-def _read_quarantine(folder: Path) -> list[dict[str, str]]:
-    paths = sorted((folder / "quarantine").glob("shard-*.jsonl"))
-    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
-
-
-def _unsound(ids: list[str], quarantined: list[str], candidates: int) -> str:
-    """What is wrong with the books, or nothing."""
-    counts = collections.Counter([*ids, *quarantined])
-    twice = sorted(each for each, count in counts.items() if count > 1)
-    if not ids:
-        return f"no utterance came of {candidates} candidates ({len(quarantined)} in quarantine)"
-    if twice:
-        return f"{len(twice)} ids stand twice, {twice[0]!r} the first"
-    if len(counts) != candidates:
-        return (
-            f"{candidates} candidates went in, but {len(ids)} utterances and "
-            f"{len(quarantined)} quarantined came out"
-        )
-    return ""
-
-
-def _refuse_too_many(
-    folder: Path, quarantined: list[dict[str, str]], candidates: int, max_bad_fraction: float
-) -> None:
-    for reason, count in collections.Counter(q["reason"] for q in quarantined).items():
-        if count > max_bad_fraction * candidates:
-            example = next(q for q in quarantined if q["reason"] == reason)
-            raise QuarantineLimitError(
-                f"{folder}: {count} of {candidates} candidates were left out as {reason}, more "
-                f"than the {max_bad_fraction:.2%} allowed; one is {example['id']}: "
-                f"{example['detail']}; mend the cause, or raise max_bad_fraction"
-            )
 
 
 def _write(path: Path, text: str) -> None:
@@ -102,24 +74,64 @@ def _write(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-class _Utterances:
-    """Running sums over the shards' tables."""
+class _Books:
+    """Running sums over the shards' tables and quarantine lists."""
 
-    def __init__(self) -> None:
-        self.ids: list[str] = []
+    def __init__(self, folder: Path, shards: int) -> None:
+        self._folder, self.num_shards = folder, shards
+        self.num_utterances = 0
         self.aligned_by: set[str] = set()
+        self.reasons: collections.Counter[str] = collections.Counter()
+        self._examples: dict[str, dict[str, str]] = {}
+        self._twice: list[str] = []
         self._sums: dict[str, collections.Counter[str]] = {}
         self._speakers: dict[str, set[str]] = {}
 
-    def add(self, rows: list[dict]) -> None:
-        """Count the rows of one table."""
+    def add(self, shard: int, merged: TextIO) -> None:
+        """Count a shard, and append what it left out to the list of all shards."""
+        table = pq.read_table(shard_path(self._folder, shard), columns=_COLUMNS)
+        rows = table.to_pylist()
+        path = quarantine_path(self._folder, shard)
+        lines = path.read_text().splitlines() if path.is_file() else []
+        left_out = sorted(map(json.loads, lines), key=lambda q: str(q["id"]))
+        merged.writelines(json.dumps(q) + "\n" for q in left_out)
+        for q in left_out:
+            self.reasons[q["reason"]] += 1
+            self._examples.setdefault(q["reason"], q)
         for row in rows:
-            self.ids.append(row["id"])
-            self.aligned_by.add(row["aligned_by"])
-            sums = self._sums.setdefault(row["split"], collections.Counter())
-            words = len(row["transcript"].split())
-            sums.update(utterances=1, samples=row["num_samples"], words=words)
-            self._speakers.setdefault(row["split"], set()).add(row["speaker"])
+            self._add_row(row)
+        self.num_utterances += len(rows)
+        self._check_ids(shard, [str(row["id"]) for row in [*rows, *left_out]])
+
+    def refuse_unsound(self, candidates: int) -> None:
+        """Raise ValueError when the books do not balance."""
+        num_left_out = sum(self.reasons.values())
+        problem = ""
+        if not self.num_utterances:
+            problem = f"no utterance came of {candidates} candidates ({num_left_out} in quarantine)"
+        elif self._twice:
+            problem = f"{len(self._twice)} ids stand twice, {self._twice[0]!r} the first"
+        elif self.num_utterances + num_left_out != candidates:
+            problem = (
+                f"{candidates} candidates went in, but {self.num_utterances} utterances and "
+                f"{num_left_out} quarantined came out"
+            )
+        if problem:
+            raise ValueError(
+                f"{self._folder}: {problem}; delete the folder and prepare the corpus again"
+            )
+
+    def refuse_too_many(self, candidates: int, max_bad_fraction: float) -> None:
+        """Raise QuarantineLimitError when one reason took more than that."""
+        for reason, count in self.reasons.items():
+            if count > max_bad_fraction * candidates:
+                example = self._examples[reason]
+                raise QuarantineLimitError(
+                    f"{self._folder}: {count} of {candidates} candidates were left out as "
+                    f"{reason}, more than the {max_bad_fraction:.2%} allowed; one is "
+                    f"{example['id']}: {example['detail']}; mend the cause, or raise "
+                    "max_bad_fraction"
+                )
 
     def splits(self) -> dict[str, dict[str, float]]:
         """Per split: utterances, hours, words and speakers."""
@@ -132,3 +144,21 @@ class _Utterances:
             }
             for split, sums in sorted(self._sums.items())
         }
+
+    def _add_row(self, row: dict[str, str]) -> None:
+        self.aligned_by.add(row["aligned_by"])
+        sums = self._sums.setdefault(row["split"], collections.Counter())
+        words = len(row["transcript"].split())
+        sums.update(utterances=1, samples=int(row["num_samples"]), words=words)
+        self._speakers.setdefault(row["split"], set()).add(row["speaker"])
+
+    def _check_ids(self, shard: int, ids: list[str]) -> None:
+        """An id belongs to one shard only, so twice in the corpus is twice in its shard."""
+        counts = collections.Counter(ids)
+        self._twice += sorted(each for each, count in counts.items() if count > 1)
+        strangers = [each for each in counts if shard_of(each, self.num_shards) != shard]
+        if strangers:
+            raise ValueError(
+                f"{self._folder}: {strangers[0]!r} lies in shard {shard} of {self.num_shards}, "
+                "where its hash does not put it; delete the folder and prepare the corpus again"
+            )

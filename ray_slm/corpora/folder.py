@@ -4,23 +4,27 @@ Clips are name.wav or name.flac, in folders as deep as one likes; what is said s
 beside them or in one metadata.csv.  Phones come from forced alignment, their stress from CMUdict.
 """
 
-import collections
 import dataclasses
-import functools
-import json
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from ray_slm.corpora.aligner import Aligner, letter_to_sound
-from ray_slm.corpora.assets import locate
-from ray_slm.corpora.finish import SUMMARY, finish, quarantine_path, write_quarantine
-from ray_slm.corpora.folder_shard import ShardInTheMaking
+import msgspec
+
+from ray_slm.corpora.alignments.forced import ForcedAlignment
+from ray_slm.corpora.corpus import scratch
+from ray_slm.corpora.finish import SUMMARY, finish
+from ray_slm.corpora.folder_shard import ClipsInTheMaking
 from ray_slm.corpora.folder_survey import Candidate, folder_digest, survey
-from ray_slm.corpora.lexicon import read_cmudict
+from ray_slm.corpora.held_out import Held, held_out_passages, sentences_of, write_held_out
+from ray_slm.corpora.scatter import Scatter, gather
+from ray_slm.corpora.shard import CANDIDATES, summed_counts, write_json
 from ray_slm.corpora.synthesis import audio_name
-from ray_slm.corpora.utterance import shard_of, shard_path, write_utterances
+from ray_slm.corpora.utterance import shard_of
+
+_NUMBERED = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,12 +66,7 @@ class FolderCorpus:
 
     def root(self, places: Mapping[str, Path]) -> Path:
         """The directory; raises ValueError unless it is there and is the one the study means."""
-        if self.name not in places:
-            raise ValueError(
-                f"the corpus {self.name!r} is looked for in the place of that name, which is not "
-                f"set; pass `--place {self.name}=FOLDER`"
-            )
-        root = Path(places[self.name])
+        root = self._place(places)
         found = folder_digest(root)
         if found != self.digest:
             raise ValueError(
@@ -80,76 +79,72 @@ class FolderCorpus:
         """Every id of the directory, sorted; raises ValueError as ``root`` and ``survey`` do."""
         return survey(self.root(places), self.seed, self.dev_fraction, self.test_fraction)
 
-    def prepare_shard(self, shard: int, folder: Path, places: Mapping[str, Path]) -> None:
-        """Decode, check and align the clips of one shard.
+    def sources(self, places: Mapping[str, Path]) -> tuple[str, ...]:
+        """The directory, which is hashed and listed once."""
+        return ("directory",)
 
-        Writes its audio, its quarantine, its counts and, last, its utterance table: a shard whose
-        table exists is whole.  Ids in = ids in the table + ids in quarantine.
-        """
-        everything = self.candidates(places)
-        mine = [c for c in everything if shard_of(c.id, self.num_shards) == shard]
-        aligner = _aligner(locate(places, "cmudict"), self.letter_to_sound)
-        (folder / "scratch").mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder / "scratch") as scratch:
-            made = Path(scratch)
-            work = ShardInTheMaking(
-                self.root(places), aligner, max_seconds=self.max_seconds, seed=self.seed
-            )
-            work.prepare(mine, made / audio_name(shard), shard)
-            _write_json(_counts_path(made, shard), {"candidates": len(mine), **work.counts})
-            write_quarantine(made, shard, work.quarantined)
-            write_utterances(made, shard, work.utterances)
-            for path in (
-                made / audio_name(shard),
-                _counts_path(made, shard),
-                quarantine_path(made, shard),
-                shard_path(made, shard),
-            ):
-                target = folder / path.relative_to(made)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(target)
+    def survey(self, source: str, folder: Path, places: Mapping[str, Path]) -> None:
+        """Check the digest, and put every id down by shard."""
+        with Scatter(_surveyed(folder), self.num_shards) as down:
+            for candidate in self.candidates(places):
+                shard = shard_of(candidate.id, self.num_shards)
+                down.add(shard, candidate.id.encode(), msgspec.msgpack.encode(candidate))
+
+    def settle(self, folder: Path, places: Mapping[str, Path]) -> None:
+        """Nothing is left to judge: the survey refuses another directory."""
+
+    def prepare_shard(self, shard: int, folder: Path, places: Mapping[str, Path]) -> None:
+        """Decode, check and align the clips of one shard."""
+        decode = msgspec.msgpack.Decoder(Candidate).decode
+        mine = [decode(content) for _, content in gather(_surveyed(folder), shard)]
+        forced = ForcedAlignment(letter_to_sound=self.letter_to_sound, seed=self.seed)
+        work = ClipsInTheMaking(
+            self._place(places), forced, forced.load(places), max_seconds=self.max_seconds
+        )
+        with tempfile.TemporaryDirectory(dir=scratch(folder)) as name:
+            wave = Path(name) / "shard.wav"
+            work.prepare(mine, wave, shard)
+            work.made.publish(folder, shard, audio=(wave, audio_name(shard)))
 
     def finish(self, folder: Path) -> dict[str, object]:
-        """Check the shards together; the summary has the sums of their counts too.
+        """Check the shards together, write held_out.jsonl; the summary has the shards' counts.
 
         Raises ValueError as ``finish.finish`` does, and when train or dev came out empty.
         """
-        counts: collections.Counter[str] = collections.Counter()
-        for shard in range(self.num_shards):
-            path = _counts_path(folder, shard)
-            if not path.is_file():
-                raise ValueError(f"{path} is missing: shard {shard} has not been prepared")
-            counts.update(json.loads(path.read_text()))
-        candidates = counts.pop("candidates")
+        counts = summed_counts(folder, self.num_shards)
+        candidates = counts.pop(CANDIDATES)
         summary = finish(folder, candidates=candidates, max_bad_fraction=self.max_bad_fraction)
         splits = summary["splits"]
         assert isinstance(splits, dict)
         empty = sorted({"train", "dev"} - splits.keys())
         if empty:
             raise ValueError(f"{folder}: all of {empty[0]} went into quarantine; see {SUMMARY}")
+        write_held_out(folder, sentences_of(held_out_passages(folder, _reading_order, _follows)))
         summary["counts"] = dict(sorted(counts.items()))
-        _write_json(folder / SUMMARY, summary)
+        write_json(folder / SUMMARY, summary)
         return summary
 
-
-@functools.cache
-def _aligner(cmudict: Path, with_letter_to_sound: bool) -> Aligner:
-    """One per process.  Whether flite is there must not decide what a study's data are."""
-    pronounce = letter_to_sound() if with_letter_to_sound else None
-    if with_letter_to_sound and pronounce is None:
-        raise ValueError(
-            "letter_to_sound=True needs flite, which is not installed; run `apt-get install "
-            "flite`, or set letter_to_sound=False: words in no dictionary are then left out"
-        )
-    return Aligner(read_cmudict(cmudict), pronounce)
+    def _place(self, places: Mapping[str, Path]) -> Path:
+        if self.name not in places:
+            raise ValueError(
+                f"the corpus {self.name!r} is looked for in the place of that name, which is not "
+                f"set; pass `--place {self.name}=FOLDER`"
+            )
+        return Path(places[self.name])
 
 
-def _counts_path(folder: Path, shard: int) -> Path:
-    return folder / "counts" / f"shard-{shard:05d}.json"
+def _surveyed(folder: Path) -> Path:
+    return scratch(folder) / "survey"
 
 
-def _write_json(path: Path, content: Mapping[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(path)
+def _reading_order(utterance: Held) -> tuple[int | str, ...]:
+    """Clips follow each other as their ids do, numbers in them by value."""
+    return tuple(int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", utterance.id))
+
+
+def _follows(before: Held, after: Held) -> bool:
+    """Whether nothing lies between two clips: ids equal but for the last number, one higher."""
+    one, two = (_NUMBERED.fullmatch(each.id) for each in (before, after))
+    if one is None or two is None or (one[1], one[3]) != (two[1], two[3]):
+        return False
+    return int(two[2]) - int(one[2]) == 1

@@ -22,7 +22,8 @@ MIN_SPEAKERS = 3  # one each for train, dev and test
 class Candidate(NamedTuple):
     """One id of the directory; paths are relative to it, and empty where there is none.
 
-    ``raw`` is the transcript as it stands in its file, None when there is none.
+    ``raw`` is the transcript as it stands in its file, None when there is none; ``sha256`` is
+    that of the audio file where there are both.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Candidate(NamedTuple):
     speaker: str
     split: str = ""
     duplicate_of: str = ""
+    sha256: str = ""
 
 
 def listed(problems: Collection[str]) -> str:
@@ -102,12 +104,14 @@ def survey(root: Path, seed: int, dev_fraction: float, test_fraction: float) -> 
     candidates = []
     for row in sorted(rows):
         name = by_id.get(row.id, "")
-        owner = row.id
+        owner, digest = row.id, ""
         if name and row.raw is not None:
-            owner = owners.setdefault(content_digest(root / name), row.id)
+            digest = content_digest(root / name)
+            owner = owners.setdefault(digest, row.id)
         duplicate_of = owner if owner != row.id else ""
         speaker = row.speaker or _top_folder(name)
-        candidates.append(Candidate(row.id, name, row.raw, speaker, row.split, duplicate_of))
+        found = Candidate(row.id, name, row.raw, speaker, row.split, duplicate_of, digest)
+        candidates.append(found)
     return _with_splits(root, candidates, seed, dev_fraction, test_fraction)
 
 

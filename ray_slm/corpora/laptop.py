@@ -8,14 +8,15 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from ray_slm.corpora.assets import ASSETS, locate
 from ray_slm.corpora.finish import finish
+from ray_slm.corpora.held_out import Sentence, write_held_out
 from ray_slm.corpora.novels import BOOKS, read_novel, read_paragraphs
+from ray_slm.corpora.shard import CANDIDATES, summed_counts
 from ray_slm.corpora.synthesis import (
     VOICES_BY_RUNG,
     Line,
@@ -27,19 +28,9 @@ from ray_slm.corpora.synthesis import (
 from ray_slm.corpora.text import clean_text, num_replaced
 from ray_slm.corpora.utterance import shard_of
 
-HELD_OUT = "held_out.jsonl"
 # Least-squares fit to 600 sentences of the four flite voices at stretch 1, within 1 % in sum:
 # each character (about 176 words a minute), and the silence around a sentence.
 _SECONDS_PER_CHARACTER, _SECONDS_PER_SENTENCE = 0.0575, 0.385
-
-
-class Sentence(NamedTuple):
-    """A sentence and its place: ``number`` and ``paragraph`` count from the book's beginning."""
-
-    book: str
-    number: int
-    paragraph: int
-    text: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,24 +93,27 @@ class LaptopCorpus:
         dev = self._choose(places, "dev", self.dev_books, self.dev_minutes * 60)
         return sorted([*train, *dev], key=lambda line: line.id)
 
+    def sources(self, places: Mapping[str, Path]) -> tuple[str, ...]:
+        """None: the novels are read in a second, by every shard."""
+        return ()
+
+    def survey(self, source: str, folder: Path, places: Mapping[str, Path]) -> None:
+        """Nothing to read beforehand."""
+        raise ValueError(f"the laptop corpus has no source {source!r}")
+
+    def settle(self, folder: Path, places: Mapping[str, Path]) -> None:
+        """Write the sentences of the held-out books."""
+        books = (*self.dev_books, *self.test_books)
+        write_held_out(folder, self.held_out_sentences(places, books))
+
     def prepare_shard(self, shard: int, folder: Path, places: Mapping[str, Path]) -> None:
-        """Read the lines of one shard aloud; shard 0 writes the held-out sentences too."""
+        """Read the lines of one shard aloud."""
         lines = [x for x in self.lines(places) if shard_of(x.id, self.num_shards) == shard]
-        folder.mkdir(parents=True, exist_ok=True)
-        if shard == 0:
-            held_out = self.held_out_sentences(places, (*self.dev_books, *self.test_books))
-            _write_lines(folder / HELD_OUT, [_as_json(sentence) for sentence in held_out])
-        _write_lines(_candidates_path(folder, shard), [line.id for line in lines])
         render_shard(lines, folder, shard, load_speaker(self.voice_rung, self.voices, places))
 
     def finish(self, folder: Path) -> dict[str, object]:
         """Check that every line that went in came out or is in quarantine; write the summary."""
-        candidates = 0
-        for shard in range(self.num_shards):
-            path = _candidates_path(folder, shard)
-            if not path.is_file():
-                raise ValueError(f"{path} is missing: shard {shard} has not been prepared")
-            candidates += len(path.read_text().splitlines())
+        candidates = summed_counts(folder, self.num_shards)[CANDIDATES]
         return finish(folder, candidates=candidates, max_bad_fraction=self.max_bad_fraction)
 
     def held_out_sentences(
@@ -210,19 +204,3 @@ def _hash(purpose: str, line_id: str) -> int:
     """A number for one purpose; purposes are independent of each other and of the shard."""
     digest = hashlib.sha256(f"{purpose} of {line_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big")
-
-
-def _as_json(sentence: Sentence) -> str:
-    book, number, paragraph, text = sentence
-    return json.dumps({"book": book, "index": number, "paragraph": paragraph, "text": text})
-
-
-def _candidates_path(folder: Path, shard: int) -> Path:
-    return folder / "candidates" / f"shard-{shard:05d}.txt"
-
-
-def _write_lines(path: Path, lines: list[str]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(line + "\n" for line in lines))
-    temporary.replace(path)

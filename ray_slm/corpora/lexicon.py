@@ -1,7 +1,7 @@
 """The phone inventory, and pronouncing dictionaries that are written in it.
 
 Phones are ARPAbet: 24 consonants, 15 vowels with a stress digit each (0 none, 1 primary,
-2 secondary), SIL for silence and SPN for noise or speech nobody could name: 71 in all.
+2 secondary), SIL for silence and SPN for noise: the 71 of the default inventory.
 """
 
 import importlib.util
@@ -9,17 +9,15 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from ray_slm.corpora.inventory import NOISE as NOISE
+from ray_slm.corpora.inventory import SILENCE as SILENCE
+from ray_slm.corpora.inventory import STRESSED_ARPABET
+
 _VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
 _CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
 VOWELS: tuple[str, ...] = tuple(_VOWELS.split())
 CONSONANTS: tuple[str, ...] = tuple(_CONSONANTS.split())
-SILENCE, NOISE = "SIL", "SPN"
-# The order is part of every phone vocabulary: never change it.
-PHONES: tuple[str, ...] = (
-    *sorted([*CONSONANTS, *(vowel + digit for vowel in VOWELS for digit in "012")]),
-    SILENCE,
-    NOISE,
-)
+PHONES: tuple[str, ...] = STRESSED_ARPABET.phones
 PHONE_SET = frozenset(PHONES)
 _STRESSLESS = frozenset([*CONSONANTS, *VOWELS])
 _VARIANT = re.compile(r"\(\d+\)$")

@@ -13,15 +13,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ray_slm.corpora.finish import quarantine_path, write_quarantine
+from ray_slm.corpora.shard import ShardInTheMaking
 from ray_slm.corpora.text import clean_text, num_replaced
-from ray_slm.corpora.utterance import (
-    SAMPLE_RATE_HZ,
-    Quarantined,
-    Utterance,
-    shard_path,
-    write_utterances,
-)
+from ray_slm.corpora.utterance import SAMPLE_RATE_HZ, Quarantined, Utterance
 
 STRETCH_RANGE = (0.85, 1.2)  # multiplies durations
 F0_RANGE = (0.88, 1.14)  # multiplies the mean fundamental frequency: about +-2 semitones
@@ -128,48 +122,33 @@ def render_shard(
 ) -> list[Quarantined]:
     """Speak ``lines`` into ``folder``; return those that could not be spoken.
 
-    Writes one wave file, the shard's quarantine and, last and at once, its utterance table: a
-    shard whose table exists is whole.  Ids in = ids in the table + ids in quarantine.
+    One wave file holds them all.  Ids in = ids in the table + ids in quarantine.
     """
     scratch = folder / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as name:
-        made = Path(name)
-        utterances, quarantined = _speak_all(lines, made / audio_name(shard), shard, speaker)
-        write_quarantine(made, shard, quarantined)
-        write_utterances(made, shard, utterances)
-        for path in (
-            made / audio_name(shard),
-            quarantine_path(made, shard),
-            shard_path(made, shard),
-        ):
-            target = folder / path.relative_to(made)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
-    return quarantined
+        wave = Path(name) / "shard.wav"
+        made = _speak_all(lines, wave, shard, speaker)
+        made.publish(folder, shard, audio=(wave, audio_name(shard)))
+    return made.quarantined
 
 
-def _speak_all(
-    lines: Iterable[Line], path: Path, shard: int, speaker: Speaker
-) -> tuple[list[Utterance], list[Quarantined]]:
+def _speak_all(lines: Iterable[Line], path: Path, shard: int, speaker: Speaker) -> ShardInTheMaking:
     """Write the wave file; the utterances in it, by id, and the lines that are not."""
     import soundfile
 
-    utterances: list[Utterance] = []
-    quarantined: list[Quarantined] = []
-    start = 0
-    path.parent.mkdir(parents=True)
+    made, start = ShardInTheMaking(), 0
     with soundfile.SoundFile(path, "w", SAMPLE_RATE_HZ, channels=1, subtype="PCM_16") as wave:
         for line in sorted(lines, key=lambda each: each.id):
             try:
                 spoken = _speak(line, speaker)
             except Unspeakable as error:
-                quarantined.append(_quarantine(line, error))
+                made.quarantined.append(_quarantine(line, error))
                 continue
             wave.write(spoken.pcm)
-            utterances.append(_utterance(line, spoken, shard, start, speaker.aligned_by))
+            made.utterances.append(_utterance(line, spoken, shard, start, speaker.aligned_by))
             start += len(spoken.pcm)
-    return utterances, quarantined
+    return made
 
 
 def _speak(line: Line, speaker: Speaker) -> Spoken:

@@ -3,6 +3,7 @@
 ``clean_text`` maps typographic marks as Libriheavy's normalizer of that name does (hyphen to
 space), then replaces what is left over by a space: the paper keeps letters, digits and
 punctuation only.  Runs of spaces become one, so that removed marks leave no trace.
+``normalize_text`` is Libriheavy's other normalizer: capitals without punctuation.
 """
 
 import string
@@ -19,6 +20,7 @@ _TYPOGRAPHIC = (
 _PLAIN = "'',.;?!(): <>/\"\"[]"
 _TO_PLAIN = str.maketrans(_TYPOGRAPHIC, _PLAIN)
 _ALLOWED = frozenset(TEXT_SYMBOLS)
+_SPELLING = frozenset(string.ascii_letters + string.digits + "'")
 
 
 def clean_text(text: str) -> str:
@@ -32,3 +34,13 @@ def num_replaced(text: str) -> int:
     return sum(
         symbol not in _ALLOWED and not symbol.isspace() for symbol in text.translate(_TO_PLAIN)
     )
+
+
+def normalize_text(text: str) -> str:
+    """``text`` in capitals, digits and plain apostrophes, as Libriheavy's normalizer makes it.
+
+    Everything else becomes a space; accented letters too, they have no counterpart.  Idempotent.
+    """
+    plain = text.replace("\u2018", "'").replace("\u2019", "'")
+    kept = (symbol.upper() if symbol in _SPELLING else " " for symbol in plain)
+    return " ".join("".join(kept).split())

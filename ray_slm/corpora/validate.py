@@ -62,7 +62,7 @@ def decode(path: Path, max_seconds: float = 3600.0) -> np.ndarray:
         raise BadItem("AUDIO_UNREADABLE", f"decoding fails: {error.error_string}") from error
     if len(samples_S) * SAMPLE_RATE_HZ < MIN_SAMPLES * rate:
         raise BadItem("AUDIO_EMPTY", f"{len(samples_S)} samples at {rate} Hz: less than 25 ms")
-    _refuse_unusable(samples_S)
+    refuse_unusable(samples_S)
     if rate != SAMPLE_RATE_HZ:
         import soxr
 
@@ -159,7 +159,8 @@ def _refuse_wrong_sum(path: Path, samples_S: np.ndarray) -> None:
         raise BadItem("AUDIO_UNREADABLE", detail)
 
 
-def _refuse_unusable(samples_S: np.ndarray) -> None:
+def refuse_unusable(samples_S: np.ndarray) -> None:
+    """Raise BadItem (AUDIO_NAN, AUDIO_RANGE, AUDIO_SILENT) for float32 (S,) that is no speech."""
     if not np.isfinite(samples_S).all():
         bad = int(np.flatnonzero(~np.isfinite(samples_S))[0])
         raise BadItem("AUDIO_NAN", f"sample {bad} is {samples_S[bad]}")

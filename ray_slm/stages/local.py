@@ -42,7 +42,9 @@ def execute(stage: Stage, site: Site) -> None:
         case recipes.PrepareCorpus() | recipes.PrepareItems():
             from ray_slm.stages import prepare
 
-            for shard in prepare.begin(stage, site):
+            for source in prepare.begin(stage, site):
+                prepare.survey(stage, site, source)
+            for shard in prepare.settle(stage, site):
                 prepare.prepare_shard(stage, site, shard)
             prepare.finish(stage, site)
         case recipes.FitVocabulary() | recipes.Tokenize():

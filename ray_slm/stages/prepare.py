@@ -1,9 +1,10 @@
-"""Prepare a corpus, or the items of a task: shard by shard, then one summary.
+"""Prepare a corpus, or the items of a task: sources first, then shard by shard, then one summary.
 
-Shards are independent and each gives the same bytes in any process, so any number of workers
-may make them, and a killed run makes only what is missing.
+Sources and shards are independent and each gives the same bytes in any process, so any number of
+workers may make them, and a killed run makes only what is missing.
 """
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -18,18 +19,36 @@ from ray_slm.tasks.task import Items, Pair
 PAIRS = "pairs.json"
 
 
-def begin(stage: Stage, site: Site) -> list[int]:
-    """Do what precedes the shards; the shards that are missing."""
-    folder = site.store.path(stage.address)
-    folder.mkdir(parents=True, exist_ok=True)
+def begin(stage: Stage, site: Site) -> list[str]:
+    """The sources that must still be read before any shard."""
+    site.store.path(stage.address).mkdir(parents=True, exist_ok=True)
+    recipe = stage.recipe
+    if isinstance(recipe, PrepareItems):
+        return []
+    assert isinstance(recipe, PrepareCorpus)
+    sources = recipe.corpus.sources(site.places)
+    return [each for each in sources if not _mark(stage, site, _source_mark(each)).exists()]
+
+
+def survey(stage: Stage, site: Site, source: str) -> None:
+    """Read one source of a corpus; then mark it as read."""
+    recipe = stage.recipe
+    assert isinstance(recipe, PrepareCorpus)
+    recipe.corpus.survey(source, site.store.path(stage.address), site.places)
+    _mark(stage, site, _source_mark(source)).touch()
+
+
+def settle(stage: Stage, site: Site) -> list[int]:
+    """Do what stands between sources and shards; the shards that are missing."""
     recipe = stage.recipe
     if isinstance(recipe, PrepareItems):
         _choose_pairs(stage, recipe, site)
         num_shards = recipe.num_shards
     else:
         assert isinstance(recipe, PrepareCorpus)
+        recipe.corpus.settle(site.store.path(stage.address), site.places)
         num_shards = recipe.corpus.num_shards
-    return [shard for shard in range(num_shards) if not _mark(stage, site, shard).exists()]
+    return [s for s in range(num_shards) if not _mark(stage, site, _shard_mark(s)).exists()]
 
 
 def prepare_shard(stage: Stage, site: Site, shard: int) -> None:
@@ -43,7 +62,7 @@ def prepare_shard(stage: Stage, site: Site, shard: int) -> None:
         speaker = load_speaker(recipe.voice_rung, recipe.voices, site.places)
         pairs = _pairs(stage, site).pairs
         items.prepare_shard(pairs, recipe.voices, shard, recipe.num_shards, folder, speaker)
-    _mark(stage, site, shard).touch()
+    _mark(stage, site, _shard_mark(shard)).touch()
 
 
 def finish(stage: Stage, site: Site) -> None:
@@ -58,8 +77,18 @@ def finish(stage: Stage, site: Site) -> None:
     site.store.commit(stage, summary=summary, made=made_with())
 
 
-def _mark(stage: Stage, site: Site, shard: int) -> Path:
-    return site.store.scratch(stage.address) / f"shard-{shard:05d}.whole"
+def _mark(stage: Stage, site: Site, name: str) -> Path:
+    path: Path = site.store.scratch(stage.address) / name
+    return path
+
+
+def _shard_mark(shard: int) -> str:
+    return f"shard-{shard:05d}.whole"
+
+
+def _source_mark(source: str) -> str:
+    """Sources are named as files are: only a hash fits any file system."""
+    return f"source-{hashlib.sha256(source.encode()).hexdigest()[:16]}.whole"
 
 
 def _choose_pairs(stage: Stage, recipe: PrepareItems, site: Site) -> None:

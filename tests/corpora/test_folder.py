@@ -12,12 +12,14 @@ import soundfile
 
 from ray_slm.corpora.alignment import labels_at_50_hz
 from ray_slm.corpora.audio import read_audio
+from ray_slm.corpora.corpus import prepare_all
 from ray_slm.corpora.finish import quarantine_path
 from ray_slm.corpora.flite import Flite
 from ray_slm.corpora.folder import FolderCorpus
 from ray_slm.corpora.folder_survey import folder_digest, held_out
 from ray_slm.corpora.lexicon import PHONE_SET
 from ray_slm.corpora.utterance import read_shard, read_utterances
+from ray_slm.scheduling.store import result_files
 
 TEXTS = {
     "a": "The garden was quiet.",
@@ -60,10 +62,7 @@ def corpus_of(root, **changes):
 
 def prepared(root, places, out, **changes):
     """The corpus of a directory, prepared and finished: (summary, utterances, quarantine by id)."""
-    corpus = corpus_of(root, **changes)
-    for shard in range(corpus.num_shards):
-        corpus.prepare_shard(shard, out, {**places, "mine": root})
-    summary = corpus.finish(out)
+    summary = prepare_all(corpus_of(root, **changes), out, {**places, "mine": root})
     lines = (out / "quarantine.jsonl").read_text().splitlines()
     return summary, list(read_utterances(out)), {q["id"]: q for q in map(json.loads, lines)}
 
@@ -108,11 +107,12 @@ def test_the_same_bytes_come_out_whatever_was_there_and_came_before(root, places
     put(root / "bad.wav", np.zeros(16_000, np.int16), "All is silent.")
     corpus, everything = corpus_of(root), {**places, "mine": root}
     for out, order in (("one", (0, 1)), ("two", (1, 0, 0))):
+        corpus.survey("directory", tmp_path / out, everything)
         for shard in order:
             corpus.prepare_shard(shard, tmp_path / out, everything)
         corpus.finish(tmp_path / out)
-    files = [p.relative_to(tmp_path / "one") for p in (tmp_path / "one").rglob("*") if p.is_file()]
-    assert len(files) == 2 * 4 + 2  # audio, counts, quarantine, table of each shard; the two sums
+    files = [p.relative_to(tmp_path / "one") for p in result_files(tmp_path / "one")]
+    assert len(files) == 2 * 4 + 3  # audio, counts, quarantine, table of each; sums, held-out
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
@@ -247,6 +247,7 @@ def test_a_split_that_went_into_quarantine_is_refused(root, places, tmp_path):
 
 def test_a_shard_that_was_not_prepared_is_missed(root, places, tmp_path):
     corpus = corpus_of(root)
+    corpus.survey("directory", tmp_path / "out", {"mine": root})
     corpus.prepare_shard(0, tmp_path / "out", {**places, "mine": root})
     with pytest.raises(ValueError, match="shard 1 has not been prepared"):
         corpus.finish(tmp_path / "out")

@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from ray_slm.corpora.corpus import Corpus
-from ray_slm.corpora.laptop import HELD_OUT, LaptopCorpus
+from ray_slm.corpora.corpus import Corpus, prepare_all
+from ray_slm.corpora.held_out import HELD_OUT
+from ray_slm.corpora.laptop import LaptopCorpus
 from ray_slm.corpora.text import TEXT_SYMBOLS, clean_text
 from ray_slm.corpora.utterance import read_utterances, shard_of
 
@@ -18,9 +19,7 @@ SMALL = LaptopCorpus(train_hours=0.02, dev_minutes=0.4, num_shards=2)
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory, places):
     folder = tmp_path_factory.mktemp("laptop")
-    for shard in range(SMALL.num_shards):
-        SMALL.prepare_shard(shard, folder, places)
-    return folder, SMALL.finish(folder)
+    return folder, prepare_all(SMALL, folder, places)
 
 
 def test_it_is_a_corpus():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ray_slm.corpora.assets import locate
+from ray_slm.corpora.corpus import prepare_all
 from ray_slm.corpora.laptop import LaptopCorpus
 from ray_slm.corpora.letters import LetterToSound
 from ray_slm.corpora.lexicon import PHONE_SET, PHONES, VOWELS, read_cmudict, without_stress
@@ -99,8 +100,7 @@ def test_numerals_and_wordless_text_are_refused(joe):
 def test_the_laptop_corpus_reads_the_same_lines_with_this_voice(places, tmp_path):
     flite = LaptopCorpus(train_hours=0.005, dev_minutes=0.1, num_shards=1)
     corpus = dataclasses.replace(flite, voice_rung="piper-joe", voices=("joe",))
-    corpus.prepare_shard(0, tmp_path, places)
-    summary = corpus.finish(tmp_path)
+    summary = prepare_all(corpus, tmp_path, places)
     assert summary["quarantined"] == {}
     assert summary["aligned_by"] == ["pocketsphinx 5.1.1 forced alignment"]
     ids = {u.id for u in read_utterances(tmp_path)}

@@ -18,7 +18,13 @@ from ray_slm.corpora.synthesis import (
     render_shard,
     voice_settings,
 )
-from ray_slm.corpora.utterance import Quarantined, Utterance, read_shard, write_utterances
+from ray_slm.corpora.utterance import (
+    Quarantined,
+    Utterance,
+    read_shard,
+    shard_of,
+    write_utterances,
+)
 
 TEXTS = [
     "No one who had ever seen Catherine would have supposed her born to be an heroine.",
@@ -176,10 +182,14 @@ def bad(name, reason="EMPTY_TEXT"):
 
 
 def test_the_summary_counts_hours_words_and_speakers_per_split(tmp_path):
-    write_utterances(tmp_path, 0, [utterance("a"), utterance("b", speaker="awb")])
-    write_utterances(tmp_path, 1, [utterance("c", "dev", num_samples=36 * 16000)])
-    write_quarantine(tmp_path, 0, [bad("d")])
-    write_quarantine(tmp_path, 1, [])
+    rows = [
+        utterance("a"),
+        utterance("b", speaker="awb"),
+        utterance("c", "dev", num_samples=36 * 16000),
+    ]
+    for shard in (0, 1):
+        write_utterances(tmp_path, shard, [u for u in rows if shard_of(u.id, 2) == shard])
+        write_quarantine(tmp_path, shard, [bad("d")] if shard_of("d", 2) == shard else [])
     summary = finish(tmp_path, candidates=4, max_bad_fraction=0.25)
     assert summary == {
         "num_shards": 2,

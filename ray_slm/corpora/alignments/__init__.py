@@ -1,0 +1,1 @@
+"""Alignments that other programs made: one module for each format, one protocol for all."""
