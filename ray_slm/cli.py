@@ -6,11 +6,14 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ray_slm import errors
+
+if TYPE_CHECKING:
+    from ray_slm.scheduling.store import Store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,10 +24,20 @@ app = typer.Typer(
 )
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name, or a .py file.")]
-Root = Annotated[Path, typer.Option(help="Where results live; workers must reach it.")]
+Root = Annotated[
+    str,
+    typer.Option(help="Where results live: a folder that workers reach, or s3://bucket/prefix."),
+]
 Places = Annotated[list[str], typer.Option("--place", help="NAME=PATH of external data.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DEFAULT_ROOT = Path("runs")
+DEFAULT_ROOT = "runs"
+
+
+def _store(root: str) -> "Store":
+    """The store at a root; RAY_SLM_CACHE moves the node-local copy of a bucket."""
+    from ray_slm.scheduling.store import CACHE, open_store
+
+    return open_store(root, os.environ.get("RAY_SLM_CACHE", CACHE))
 
 
 def _friendly(command: Callable[..., None]) -> Callable[..., None]:
@@ -37,7 +50,7 @@ def _friendly(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             typer.echo("interrupted; finished stages are kept, run again to go on", err=True)
             raise typer.Exit(errors.EXIT_INTERRUPTED) from None
-        except (ValueError, errors.ResourceError) as error:
+        except (ValueError, errors.ResourceError, errors.StorageError) as error:
             if "RAY_SLM_DEBUG" in os.environ:
                 raise
             typer.echo(f"error: {error}", err=True)
@@ -64,7 +77,6 @@ def plan(
     """Show the stages of a study: addresses, done/ready/waiting, tokens, FLOPs; or its price."""
     from ray_slm import terminal
     from ray_slm.scheduling.plan import plan as expand
-    from ray_slm.scheduling.store import Store
     from ray_slm.study import load_study
 
     if cluster is not None:
@@ -72,7 +84,7 @@ def plan(
 
         show_costs(load_study(study), cluster, prices=prices, picture=gantt, as_json=as_json)
         return
-    rows = terminal.plan_rows(expand(load_study(study)), Store(root))
+    rows = terminal.plan_rows(expand(load_study(study)), _store(root))
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
@@ -93,7 +105,9 @@ def run(
     from ray_slm.study import load_study
 
     raise typer.Exit(
-        launch.run_study(load_study(study), root, backend, launch.places(place), quiet=quiet)
+        launch.run_study(
+            load_study(study), _store(root), backend, launch.places(place), quiet=quiet
+        )
     )
 
 
@@ -104,7 +118,7 @@ def status(study: StudyName, root: Root = DEFAULT_ROOT, as_json: AsJson = False)
     from ray_slm import launch
     from ray_slm.study import load_study
 
-    found = launch.status(load_study(study), root)
+    found = launch.status(load_study(study), _store(root))
     print(json.dumps(found, indent=1) if as_json else launch.status_text(found))
 
 
@@ -114,10 +128,9 @@ def tokens(study: StudyName, root: Root = DEFAULT_ROOT, as_json: AsJson = False)
     """Table 2 from records: vocabulary, tokens, tokens/s, hours and quarantine of each split."""
     from ray_slm import token_table
     from ray_slm.scheduling.plan import plan as expand
-    from ray_slm.scheduling.store import Store
     from ray_slm.study import load_study
 
-    stages, store = expand(load_study(study)), Store(root)
+    stages, store = expand(load_study(study)), _store(root)
     if as_json:
         print(json.dumps(token_table.as_json(stages, store), indent=1))
     else:
@@ -135,18 +148,17 @@ def why(
     from ray_slm import launch
     from ray_slm.study import load_study
 
-    print("\n".join(launch.why(load_study(study), stage, root)))
+    print("\n".join(launch.why(load_study(study), stage, _store(root))))
 
 
 @app.command()
 @_friendly
 def report(study: StudyName, root: Root = DEFAULT_ROOT) -> None:
     """Render the report from the evaluations there are; missing cells are marked, not imputed."""
-    from ray_slm.scheduling.store import Store
     from ray_slm.stages.report import publish
     from ray_slm.study import load_study
 
-    print(publish(load_study(study), Store(root)))
+    print(publish(load_study(study), _store(root)))
 
 
 @app.command()
@@ -156,7 +168,7 @@ def verify(study: StudyName, root: Root = DEFAULT_ROOT) -> None:
     from ray_slm import launch
     from ray_slm.study import load_study
 
-    found = launch.verify(load_study(study), root)
+    found = launch.verify(load_study(study), _store(root))
     for problem in found.problems:
         typer.echo(problem, err=True)
     print(f"{found.num_results} results, {found.num_files} files, digest {found.digest}")
@@ -175,7 +187,7 @@ def ui(
     from ray_slm import launch
     from ray_slm.study import load_study
 
-    launch.open_ui(load_study(study), root, port)
+    launch.open_ui(load_study(study), _store(root), port)
 
 
 @app.command()
@@ -185,7 +197,7 @@ def doctor(root: Root = DEFAULT_ROOT, place: Places = []) -> None:  # noqa: B006
     from ray_slm import launch
     from ray_slm.doctor import examine
 
-    findings = examine(root, launch.places(place))
+    findings = examine(_store(root), launch.places(place))
     for finding in findings:
         print(f"{'ok  ' if finding.ok else 'FAIL'} {finding.what}: {finding.detail}")
     if not all(finding.ok for finding in findings):

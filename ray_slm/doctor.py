@@ -1,11 +1,15 @@
 """`ray-slm doctor`: look at what a run needs before it is started, and say the remedy."""
 
 import shutil
+import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
+
+from ray_slm.errors import StorageError
+from ray_slm.scheduling.store import Store
 
 FLOORS = {"ray": (2, 60), "torch": (2, 11), "mlflow": (3, 17), "sentencepiece": (0, 2)}
 DISK_BYTES = 5 * 10**9
@@ -19,11 +23,11 @@ class Finding(NamedTuple):
     detail: str
 
 
-def examine(root: Path, places: Mapping[str, Path]) -> list[Finding]:
+def examine(store: Store, places: Mapping[str, Path]) -> list[Finding]:
     """Versions, storage, memory, the voice and every pinned asset."""
     return [
         *(_version(name, floor) for name, floor in FLOORS.items()),
-        _storage(root),
+        _storage(store),
         _memory(),
         _checked("voice", _voice),
         *_assets(places),
@@ -40,18 +44,23 @@ def _version(name: str, floor: tuple[int, int]) -> Finding:
     return Finding(name, parts >= floor, f"{found} (needs {wanted} or newer)")
 
 
-def _storage(root: Path) -> Finding:
-    """The root must take a file, a rename and some gigabytes."""
+def _storage(store: Store) -> Finding:
+    """The root must take a file, an exclusive creation and some gigabytes."""
+    name = f"doctor-{uuid.uuid4().hex}"
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        draft, final = root / ".doctor.tmp", root / ".doctor"
-        draft.write_text("x")
-        draft.replace(final)
-        final.unlink()
-    except OSError as error:
-        return Finding("storage", False, f"{root}: {error}; choose another --root")
-    free = shutil.disk_usage(root).free
-    detail = f"{root}: {free / 1e9:.0f} GB free (a laptop study needs 5 GB)"
+        store.root.mkdir(parents=True, exist_ok=True)
+        (store.root / name).write_text("x")
+        (store.root / name).unlink()
+        if store.bucket is not None:
+            created = [store.bucket.create(name, content) for content in (b"1", b"2")]
+            store.bucket.delete(name)
+            if created != [True, False]:
+                remedy = "use storage that honors If-None-Match"
+                return Finding("storage", False, f"{store.location} overwrites: {remedy}")
+    except (OSError, ValueError, StorageError) as error:
+        return Finding("storage", False, f"{store.location}: {error}; choose another --root")
+    free = shutil.disk_usage(store.root).free
+    detail = f"{store.root}: {free / 1e9:.0f} GB free (a laptop study needs 5 GB)"
     return Finding("storage", free > DISK_BYTES, detail)
 
 

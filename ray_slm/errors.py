@@ -21,6 +21,16 @@ class ResourceError(RuntimeError):
     exit_code = 4
 
 
+class FencedError(ResourceError):
+    """Another driver took the root over: what this one makes must not be published."""
+
+
+class StorageError(RuntimeError):
+    """The object store did not answer, or answered with other bytes, until patience ended."""
+
+    exit_code = EXIT_INFRASTRUCTURE
+
+
 def exit_code(error: BaseException) -> int:
     """The exit code for an error; a worker's error is judged by its cause."""
     cause = getattr(error, "cause", None)

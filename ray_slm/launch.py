@@ -1,5 +1,6 @@
 """Join study, plan, store and backend: what the command line and the jobs both call."""
 
+import dataclasses
 import hashlib
 import subprocess
 import sys
@@ -7,16 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
-
 from ray_slm import errors, terminal
-from ray_slm.scheduling import identity, runner
+from ray_slm.scheduling import identity, lease, runner
+from ray_slm.scheduling.exchange import VOLATILE
 from ray_slm.scheduling.plan import plan
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import SCRATCH, Store
 from ray_slm.study import Study
-
-VOLATILE = "timing"  # files so named hold wall-clock figures and are left out of the digest
 
 
 class Verified(NamedTuple):
@@ -46,26 +44,21 @@ def default_assets() -> Path:
 
 
 def run_study(
-    study: Study, root: Path, backend: str, places: Mapping[str, Path], *, quiet: bool = False
+    study: Study, store: Store, backend: str, places: Mapping[str, Path], *, quiet: bool = False
 ) -> int:
     """Run what is missing and return the exit code.  One driver at a time per root."""
     if backend not in ("ray", "local"):
         raise ValueError(f"--backend {backend!r}: use ray or local")
-    store = Store(root.resolve())
     stages = plan(study)
-    missing = [stage for stage in stages if not store.has(stage.address)]
-    if not missing:
+    whole = store.present(stage.address for stage in stages)
+    if len(whole) == len(stages):
         print(f"{study.name}: all {len(stages)} stages are done, nothing to do")
         return 0
     store.root.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(store.root / ".driver.lock", timeout=0.5):
-            outcome = _drive(study, stages, store, backend, places, quiet=quiet)
-    except Timeout:
-        raise errors.ResourceError(
-            f"another driver works in {store.root}: wait for it, or use another --root"
-        ) from None
-    return _conclude(study, outcome, store)
+    with lease.held(store.lease_entries, store.location) as held:
+        store = dataclasses.replace(store, fence=held.number)
+        outcome = _drive(study, stages, store, backend, places, held, quiet=quiet)
+        return _conclude(study, outcome, store)
 
 
 def _drive(
@@ -74,6 +67,7 @@ def _drive(
     store: Store,
     backend: str,
     places: Mapping[str, Path],
+    held: lease.Lease,
     *,
     quiet: bool,
 ) -> runner.Outcome:
@@ -81,7 +75,12 @@ def _drive(
     from ray_slm.tracking import Mirror
 
     site = Site(store, dict(places))
-    watch = terminal.ProgressReport(store, quiet=quiet)
+    show = terminal.ProgressReport(store, quiet=quiet)
+
+    def watch(progress: runner.Progress) -> None:
+        held.check()
+        show(progress)
+
     with Mirror(study, stages, store):
         if backend == "local":
             from ray_slm.stages.local import LocalBackend
@@ -117,9 +116,10 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}"
 
 
-def status(study: Study, root: Path) -> dict:
+def status(study: Study, store: Store) -> dict:
     """States by kind, and how far each training run is; JSON-ready."""
-    store, stages = Store(root), plan(study)
+    stages = plan(study)
+    store.present(terminal.addresses_of(stages))
     kinds: dict[str, dict[str, int]] = {}
     runs = []
     for stage in stages:
@@ -132,7 +132,7 @@ def status(study: Study, root: Path) -> dict:
             last = terminal.last_step(store.path(stage.address) / SCRATCH) or {}
             tokens = stage.tokens if state == "done" else last.get("tokens", 0)
             runs.append({"run": stage.name, "state": state, "tokens": tokens, "of": stage.tokens})
-    return {"study": study.name, "root": str(root), "kinds": kinds, "runs": runs}
+    return {"study": study.name, "root": store.location, "kinds": kinds, "runs": runs}
 
 
 def status_text(found: Mapping) -> str:
@@ -147,13 +147,13 @@ def status_text(found: Mapping) -> str:
     return "\n".join(lines)
 
 
-def why(study: Study, name: str, root: Path) -> list[str]:
+def why(study: Study, name: str, store: Store) -> list[str]:
     """Which fields differ from the newest other result under this stage's name."""
     stages = {stage.name: stage for stage in plan(study)}
     if name not in stages:
         near = [known for known in stages if name in known][:5]
         raise ValueError(f"{study.name} has no stage {name!r}; near: {', '.join(near) or 'none'}")
-    stage, store = stages[name], Store(root)
+    stage = stages[name]
     others = [r for r in store.versions(name) if r["fingerprint"] != stage.fingerprint]
     lines = [f"{stage.address}: {terminal.state_of(stage, store)}"]
     if not others:
@@ -163,12 +163,11 @@ def why(study: Study, name: str, root: Path) -> list[str]:
     return lines + [f"  {line}" for line in changed]
 
 
-def verify(study: Study, root: Path) -> Verified:
+def verify(study: Study, store: Store) -> Verified:
     """Re-hash every file of every result there is; the digest leaves wall-clock files out."""
-    store = Store(root)
     problems: list[str] = []
     entries: list[str] = []
-    addresses = [a for a in result_addresses(plan(study)) if store.has(a)]
+    addresses = sorted(store.present(terminal.addresses_of(plan(study))))
     for address in addresses:
         problems += store.verify(address)
         files = store.record(address)["files"]
@@ -181,16 +180,9 @@ def verify(study: Study, root: Path) -> Verified:
     return Verified(tuple(problems), len(addresses), len(entries), total)
 
 
-def result_addresses(stages: Sequence[Stage]) -> list[str]:
-    """Addresses of all stages and of the parts that others read."""
-    found = {stage.address for stage in stages}
-    found |= {artifact.address for stage in stages for artifact in stage.inputs.values()}
-    return sorted(found)
-
-
-def open_ui(study: Study, root: Path, port: int) -> None:
+def open_ui(study: Study, store: Store, port: int) -> None:
     """Serve the MLflow UI on the study's store until interrupted."""
-    database = (root / "mlflow.db").resolve()
+    database = store.root / "mlflow.db"
     if not database.exists():
         raise ValueError(f"{database} does not exist: `ray-slm run {study.name}` makes it")
     print(f"MLflow on http://127.0.0.1:{port} (experiment ray_slm); Ctrl-C ends it")

@@ -99,8 +99,15 @@ def state_of(stage: Stage, store: Store) -> str:
     return "ready" if is_ready(stage, store) else "waiting"
 
 
+def addresses_of(stages: Sequence[Stage]) -> set[str]:
+    """Addresses of all stages and of the parts that others read."""
+    parts = {artifact.address for stage in stages for artifact in stage.inputs.values()}
+    return parts | {stage.address for stage in stages}
+
+
 def plan_rows(stages: Sequence[Stage], store: Store) -> list[dict]:
     """One JSON-ready row per stage, for `plan` and `status`."""
+    store.present(addresses_of(stages))  # a bucket is asked once, not once per stage
     return [
         {
             "stage": stage.name,

@@ -9,16 +9,17 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ray_slm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SUBJECT = ("corpora", "units", "modalities", "tasks", "tokens")
+SUBJECT = ("corpora", "units", "modalities", "tasks", "tokens", "token_shards", "token_sources")
 # Each layer may import the layers above it in this list, and itself.
 LAYERS = (
-    ("errors",),
+    ("errors", "parquet", "pace"),
     SUBJECT,
     ("training", "evaluation"),
     ("scheduling.folders", "scheduling.objects", "scheduling.holder"),
     ("scheduling.lease", "scheduling.exchange"),
-    ("scheduling.identity", "scheduling.stage", "scheduling.store", "scheduling.runner"),
-    ("study", "studies", "recipes", "scheduling.plan"),
+    ("scheduling.identity", "scheduling.stage", "scheduling.records"),
+    ("scheduling.store", "scheduling.runner"),
+    ("study", "studies", "recipes", "scheduling.plan", "scheduling.token_stages"),
     ("report", "tracking", "terminal", "token_table"),
     ("scheduling.capacity", "costs"),
     ("stages",),

@@ -11,8 +11,6 @@ from typing import NamedTuple, Protocol
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import Store
 
-POLL_SECONDS = 0.2
-
 
 class Backend(Protocol):
     """Where stages execute.  ``finished`` returns what ended since the last call."""
@@ -55,8 +53,10 @@ def run(
     watch: Callable[[Progress], None] = lambda _progress: None,
 ) -> Outcome:
     """Run a plan to its end.  A failed stage leaves its siblings running."""
-    pending = [stage for stage in plan if not store.has(stage.address)]
-    queue = _Queue(pending, store)
+    inputs = {a.address for stage in plan for a in stage.inputs.values()}
+    whole = store.present(inputs | {stage.address for stage in plan})
+    pending = [stage for stage in plan if stage.address not in whole]
+    queue = _Queue(pending, whole, store)
     running: dict[str, Stage] = {}
     made: list[Stage] = []
     failed: dict[str, BaseException] = {}
@@ -77,7 +77,7 @@ def run(
         if not running and not queue.ready:
             return Outcome(tuple(made), failed, tuple(queue.waiting.values()))
         if not ended:
-            time.sleep(POLL_SECONDS)
+            time.sleep(store.poll_seconds)
 
 
 class _Queue:
@@ -87,19 +87,16 @@ class _Queue:
     the store for those alone.
     """
 
-    def __init__(self, pending: Iterable[Stage], store: Store) -> None:
+    def __init__(self, pending: Iterable[Stage], whole: set[str], store: Store) -> None:
         self.waiting = {stage.address: stage for stage in pending}
         self.ready: list[Stage] = []
         self._store = store
         self._lacks: dict[str, set[str]] = {}  # stage -> addresses without a record
         self._wanted: dict[str, dict[str, list[Stage]]] = {}  # maker -> its address -> who waits
-        known: dict[str, bool] = {}
         for stage in self.waiting.values():
             for artifact in stage.inputs.values():
                 address = artifact.address
-                if address not in known:
-                    known[address] = store.has(address)
-                if not known[address] and address not in self._lacks.get(stage.address, ()):
+                if address not in whole and address not in self._lacks.get(stage.address, ()):
                     self._lacks.setdefault(stage.address, set()).add(address)
                     of_maker = self._wanted.setdefault(artifact.stage.address, {})
                     of_maker.setdefault(address, []).append(stage)
@@ -109,7 +106,7 @@ class _Queue:
         """See which records the running stages wrote, and which stages that makes ready."""
         for maker in running:
             wanted = self._wanted.get(maker, {})
-            for address in [a for a in wanted if self._store.has(a)]:
+            for address in sorted(self._store.present(wanted)):
                 for stage in wanted.pop(address):
                     self._lacks[stage.address].remove(address)
                     if not self._lacks[stage.address]:

@@ -1,5 +1,6 @@
 """Killed drivers and poisoned stages: nothing is lost, nothing is hidden."""
 
+import os
 import random
 import signal
 import subprocess
@@ -64,10 +65,10 @@ def test_one_failed_modality_leaves_the_others_running_and_the_exit_code_tells(t
     assert (tmp_path / "root/studies/poisoned/report/index.html").exists()
 
 
-def test_a_second_driver_is_refused(tmp_path):
-    from filelock import FileLock
+def test_a_second_driver_is_refused_and_the_holder_named(tmp_path):
+    from ray_slm.scheduling import lease
 
-    with FileLock(tmp_path / ".driver.lock"):
+    with lease.held(lease.FolderEntries(tmp_path), str(tmp_path)):
         found = smoke.call("run", "smoke", tmp_path)
     assert found.returncode == 4
-    assert "another driver" in found.stderr
+    assert f"another driver works in {tmp_path}: process {os.getpid()} on" in found.stderr
