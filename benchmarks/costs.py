@@ -18,11 +18,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ray_slm import launch
+from ray_slm.costs import sizes
 from ray_slm.costs.catalog import CPU, Accelerator, read_catalog
 from ray_slm.costs.work import modality_of, train_seconds
 from ray_slm.recipes import Tokenize, Train
 from ray_slm.scheduling import runner
-from ray_slm.scheduling.plan import mean_seconds, plan
+from ray_slm.scheduling.plan import plan
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import Store
 from ray_slm.stages import train as verbs
@@ -35,8 +36,9 @@ from ray_slm.training.run import Run
 from ray_slm.training.scale import num_parameters
 
 ROUNDS = 5
-STEPS = 12
-SHORT, LONG = 30, 250  # tokens of the made-up documents: text and phones, 50 Hz
+STEPS = 6  # about as many as the smoke study takes
+SHORT, LONG = 30, 250  # mean tokens of the made-up documents: text and phones, 50 Hz
+SPREAD = 0.7  # lengths differ by this share of the mean, evenly: about as utterances do
 
 
 class Speed(NamedTuple):
@@ -47,21 +49,22 @@ class Speed(NamedTuple):
 
 
 class MadeUp:
-    """Documents of one length."""
+    """Documents of a mean length."""
 
     def __init__(self, name: str, number: int, length: int) -> None:
         draw = np.random.default_rng(0)
+        longest = round(length * (1 + SPREAD))
         self.ids = [f"{name}-{i:05d}" for i in range(number)]
-        self.lengths = np.full(number, length, dtype=np.int64)
+        self.lengths = draw.integers(round(length * (1 - SPREAD)), longest, number, endpoint=True)
         self.num_samples = self.lengths * 320
-        self._units = draw.integers(0, 80, (number, length)).astype(np.uint16)
+        self._units = draw.integers(0, 80, (number, longest)).astype(np.uint16)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def tokens(self, index: int) -> np.ndarray:
         """uint16 (T,)."""
-        units_T: np.ndarray = self._units[index]
+        units_T: np.ndarray = self._units[index, : self.lengths[index]]
         return units_T
 
 
@@ -102,11 +105,12 @@ def planned(stage: Stage, speed: Speed, cpu: Accelerator) -> float:
     """The planner's seconds with this processor's figures in the place of the catalog's."""
     recipe = stage.recipe
     assert isinstance(recipe, Train)
-    rate = modality_of(stage, STUDY).nominal_tokens_per_second
+    modality = modality_of(stage, STUDY)
+    rows, mean_tokens = sizes.rows(modality.stream), sizes.mean_tokens(STUDY, modality)
     device = cpu._replace(
         peak=speed.flops_per_second, train_share=1.0, step=speed.step_seconds, memory=float("inf")
     )
-    return train_seconds(recipe, stage.flops, mean_seconds(STUDY) * rate, 1, device)
+    return train_seconds(recipe, rows, mean_tokens, 1, device)
 
 
 def trainings(root: Path) -> Iterator[tuple[Stage, Run, object, object]]:
@@ -152,6 +156,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = options.root or Path(folder)
         runs = list(trainings(root))
+        measure()  # warms up
         speeds, taken = [measure()], []
         for _ in range(ROUNDS):
             taken.append([cpu_seconds(run, train, dev)[0] for _, run, train, dev in runs])

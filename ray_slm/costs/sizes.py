@@ -7,10 +7,15 @@ published benchmarks the counts of their papers serve.
 from ray_slm import recipes
 from ray_slm.corpora.corpus import Corpus
 from ray_slm.costs.catalog import Catalog
+from ray_slm.modalities.modality import Modality
+from ray_slm.scheduling.plan import mean_seconds
 from ray_slm.scheduling.stage import Stage
+from ray_slm.study import Study
 from ray_slm.tasks.task import Task
+from ray_slm.training.scale import table_size
 
 FLAC_BYTES_PER_HOUR = 60e6  # speech, 16 kHz, one channel
+SYMBOLS = 80  # letters and marks, or phones
 # Pairs of the development sets and mean seconds of one side, by the task's name (science of the
 # benchmarks: ZeroSpeech 2021, Spoken StoryCloze).  Sides are counted by ``num_items``.
 PUBLISHED = {
@@ -75,6 +80,17 @@ def source_hours(source: Stage) -> float:
         return audio_hours(recipe.corpus)
     assert isinstance(recipe, recipes.PrepareItems)
     return item_hours(recipe.task) * len(recipe.voices)
+
+
+def mean_tokens(study: Study, modality: Modality) -> float:
+    """Tokens of a mean utterance, its end included."""
+    return mean_seconds(study) * modality.nominal_tokens_per_second + 1
+
+
+def rows(stream: object) -> int:
+    """Rows of the embedding table; where no field counts symbols, they are letters or phones."""
+    fitted = getattr(stream, "vocab_size", None) or getattr(stream, "num_units", None)
+    return table_size(int(fitted or SYMBOLS))
 
 
 def fit_hours(stream: object) -> float:

@@ -4,6 +4,7 @@ A stage is one gang of workers (a training run) or many equal tasks (shards, enc
 schedule needs no more.  Times follow from counts of FLOPs, tokens, audio and bytes.
 """
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from ray_slm.modalities.modality import Form, Modality
 from ray_slm.scheduling.plan import mean_seconds
 from ray_slm.scheduling.stage import Stage
 from ray_slm.study import Study
-from ray_slm.training.scale import NUM_SPECIALS, Scale, num_parameters, table_size
+from ray_slm.training.scale import flops_per_token, num_parameters, table_size
 
 MOST_TASKS = 64  # a schedule in finer grains than this shows nothing more
 BYTES_PER_TOKEN = 2.1  # uint16 and an index
@@ -61,29 +62,35 @@ def job(stage: Stage, study: Study, catalog: Catalog) -> Job:
 
 
 def train_seconds(
-    recipe: recipes.Train, flops: float, mean_tokens: float, workers: int, device: Accelerator
+    recipe: recipes.Train, rows: int, mean_tokens: float, workers: int, device: Accelerator
 ) -> float:
-    """Of a run: its passes, and for each step its own time, the update and the gradients' sum."""
-    steps = recipe.total_tokens / (recipe.batching.utterances_per_step * mean_tokens)
-    parameters = num_parameters(recipe.scale, TYPICAL_ROWS)
+    """Of a run: its passes, and for each step its own time, the update and the gradients' sum.
+
+    A run ends with the step that reaches its budget.  ``rows`` are of the embedding table,
+    ``mean_tokens`` of an utterance, its end included.
+    """
+    tokens_a_step = recipe.batching.utterances_per_step * mean_tokens
+    steps = math.ceil(recipe.total_tokens / tokens_a_step)
+    flops = steps * tokens_a_step * flops_per_token(recipe.scale, mean_tokens, rows)
+    parameters = num_parameters(recipe.scale, rows)
     update = parameters * UPDATE_BYTES_PER_PARAMETER / device.memory
     summed = 2 * (workers - 1) / workers * parameters * BYTES_PER_PARAMETER / device.link
-    return flops / (device.peak * device.train_share * workers) + steps * (
-        device.step + update + summed
-    )
+    passes = flops / (device.peak * device.train_share * workers)
+    return passes + steps * (device.step + update + summed)
 
 
 def _train(stage: Stage, study: Study, catalog: Catalog) -> Job:
     recipe, demand = stage.recipe, stage.demand
     assert isinstance(recipe, recipes.Train)
+    modality = modality_of(stage, study)
+    rows, mean_tokens = sizes.rows(modality.stream), sizes.mean_tokens(study, modality)
     start = catalog.stage["start_seconds"]
-    mean_tokens = mean_seconds(study) * modality_of(stage, study).nominal_tokens_per_second
     seconds = {
-        name: start + train_seconds(recipe, stage.flops, mean_tokens, demand.workers, device)
+        name: start + train_seconds(recipe, rows, mean_tokens, demand.workers, device)
         for name, device in catalog.accelerators.items()
     }
-    parameters = num_parameters(recipe.scale, TYPICAL_ROWS)
-    stored = parameters * BYTES_PER_PARAMETER * len(recipe.checkpoints)
+    published = num_parameters(recipe.scale, rows) * BYTES_PER_PARAMETER
+    stored = float(published * len(recipe.checkpoints))
     return Job(stage, 1, demand.workers, demand.cpus, demand.gpus, seconds, stored)
 
 
@@ -161,7 +168,8 @@ def _evaluate(stage: Stage, study: Study, catalog: Catalog) -> Job:
     load /= len(study.tasks)  # one trial loads a checkpoint once for all tasks
     rate = modality.nominal_tokens_per_second
     hours = sizes.item_hours(items.task) * len(items.voices)
-    flops = hours * 3600 * rate * _forward_flops(study.scale) * LAYERS_COST
+    forward = flops_per_token(study.scale, sizes.mean_tokens(study, modality)) / 3
+    flops = hours * 3600 * rate * forward * LAYERS_COST
     samples = sizes.sampled_seconds(items.task)
     extra = samples / catalog.continuation["audio_seconds_per_second"]
     extra += (
@@ -176,7 +184,3 @@ def _evaluate(stage: Stage, study: Study, catalog: Catalog) -> Job:
     stored = sizes.num_items(items.task) * len(items.voices) * (study.scale.layers + 1) * 40.0
     cpus = LIGHT_CPUS
     return Job(stage, 1, 1, cpus, stage.demand.gpus, seconds, stored)
-
-
-def _forward_flops(scale: Scale) -> float:
-    return 2.0 * num_parameters(scale, NUM_SPECIALS)

@@ -46,8 +46,21 @@ def test_a_training_run_takes_its_flops_over_the_speed_and_each_step_its_update(
     )
     tokens_a_step = 128 * 250.0
     steps = 1000 * 3600 * 50 / tokens_a_step
-    expected = stage.flops / (8 * 50e12) + 0.1 * steps
-    assert train_seconds(stage.recipe, stage.flops, 250.0, 8, device) == pytest.approx(expected)
+    assert steps == int(steps)
+    # 6 x matrices of 22 layers and the head, and causal attention (science of the FLOP count)
+    flops = 6 * (968_884_224 + 64 * 2048) + 6 * 22 * 2048 * 251
+    expected = steps * tokens_a_step * flops / (8 * 50e12) + 0.1 * steps
+    assert train_seconds(stage.recipe, 64, 250.0, 8, device) == pytest.approx(expected)
+
+
+def test_a_run_ends_with_the_step_that_reaches_its_budget():
+    stage = next(s for s in STAGES if s.name == "train/text-bpe/seed-0")
+    assert isinstance(stage.recipe, Train)
+    device = CATALOG.accelerators["H100"]
+    whole = replace(stage.recipe, total_tokens=128 * 32 * 10, checkpoints=(0,))
+    one_more = replace(whole, total_tokens=whole.total_tokens + 1)
+    times = [train_seconds(recipe, 576, 32.0, 1, device) for recipe in (whole, one_more)]
+    assert times[1] == pytest.approx(times[0] * 11 / 10)
 
 
 def test_sums_over_gpus_cost_more_when_links_are_slow_and_nothing_alone():
@@ -56,7 +69,7 @@ def test_sums_over_gpus_cost_more_when_links_are_slow_and_nothing_alone():
     fast = CATALOG.accelerators["A100-80G"]
     slow = fast._replace(link=fast.link / 10)
     times = {
-        (workers, device): train_seconds(stage.recipe, stage.flops, 30.0, workers, device)
+        (workers, device): train_seconds(stage.recipe, 576, 30.0, workers, device)
         for workers in (1, 8)
         for device in (fast, slow)
     }
