@@ -34,10 +34,16 @@ DEFAULT_ROOT = "runs"
 
 
 def _store(root: str) -> "Store":
-    """The store at a root; RAY_SLM_CACHE moves the node-local copy of a bucket."""
-    from ray_slm.scheduling.store import CACHE, open_store
+    from ray_slm.scheduling.store import open_store
 
-    return open_store(root, os.environ.get("RAY_SLM_CACHE", CACHE))
+    return open_store(root, _cache())
+
+
+def _cache() -> str:
+    """Where each node keeps copies of what lies in buckets: RAY_SLM_CACHE moves it."""
+    from ray_slm.scheduling.store import CACHE
+
+    return os.environ.get("RAY_SLM_CACHE", CACHE)
 
 
 def _friendly(command: Callable[..., None]) -> Callable[..., None]:
@@ -106,7 +112,7 @@ def run(
 
     raise typer.Exit(
         launch.run_study(
-            load_study(study), _store(root), backend, launch.places(place), quiet=quiet
+            load_study(study), _store(root), backend, launch.places(place, _cache()), quiet=quiet
         )
     )
 
@@ -197,7 +203,7 @@ def doctor(root: Root = DEFAULT_ROOT, place: Places = []) -> None:  # noqa: B006
     from ray_slm import launch
     from ray_slm.doctor import examine
 
-    findings = examine(_store(root), launch.places(place))
+    findings = examine(_store(root), launch.places(place, _cache()))
     for finding in findings:
         print(f"{'ok  ' if finding.ok else 'FAIL'} {finding.what}: {finding.detail}")
     if not all(finding.ok for finding in findings):

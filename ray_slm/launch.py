@@ -11,9 +11,11 @@ from typing import NamedTuple
 from ray_slm import errors, terminal
 from ray_slm.scheduling import identity, lease, runner
 from ray_slm.scheduling.exchange import VOLATILE
+from ray_slm.scheduling.objects import SCHEME, parse
+from ray_slm.scheduling.places import Places
 from ray_slm.scheduling.plan import plan
 from ray_slm.scheduling.stage import Stage
-from ray_slm.scheduling.store import SCRATCH, Store
+from ray_slm.scheduling.store import CACHE, SCRATCH, Store
 from ray_slm.study import Study
 
 
@@ -26,15 +28,20 @@ class Verified(NamedTuple):
     digest: str
 
 
-def places(pairs: Sequence[str]) -> dict[str, Path]:
+def places(pairs: Sequence[str], cache: str = CACHE) -> Places:
     """Locations of external data from ``NAME=PATH`` options; "assets" has a default."""
-    found = {"assets": default_assets()}
+    found = {"assets": str(default_assets())}
     for pair in pairs:
         name, separator, path = pair.partition("=")
-        if not separator or not Path(path).exists():
-            raise ValueError(f"--place {pair!r}: expected NAME=PATH with a path that exists")
-        found[name] = Path(path).resolve()
-    return found
+        if path.startswith(SCHEME):
+            found[name] = parse(path).url
+        elif separator and Path(path).exists():
+            found[name] = str(Path(path).resolve())
+        else:
+            raise ValueError(
+                f"--place {pair!r}: expected NAME=PATH with a path that exists, or NAME=s3://..."
+            )
+    return Places(found, Path(cache).expanduser().resolve())
 
 
 def default_assets() -> Path:
@@ -74,7 +81,7 @@ def _drive(
     from ray_slm.stages.site import Site
     from ray_slm.tracking import Mirror
 
-    site = Site(store, dict(places))
+    site = Site(store, places)
     show = terminal.ProgressReport(store, quiet=quiet)
 
     def watch(progress: runner.Progress) -> None:

@@ -18,7 +18,7 @@ LAYERS = (
     ("scheduling.folders", "scheduling.objects", "scheduling.holder"),
     ("scheduling.lease", "scheduling.exchange"),
     ("scheduling.identity", "scheduling.stage", "scheduling.records"),
-    ("scheduling.store", "scheduling.runner"),
+    ("scheduling.store", "scheduling.runner", "scheduling.places"),
     ("study", "studies", "recipes", "scheduling.plan", "scheduling.token_stages"),
     ("report", "tracking", "terminal", "token_table"),
     ("scheduling.capacity", "costs"),

@@ -115,10 +115,14 @@ class Working:
         self._lock = threading.Lock()
 
     def share(self, address: str, folder: Path, only: tuple[str, ...], *, exact: bool) -> None:
-        """Send files that changed; with ``exact`` also take away what is gone from here."""
+        """Send files that changed, the oldest first: a file that says "done" follows the rest.
+
+        With ``exact`` what is gone from here is taken away there too.
+        """
         with self._lock:
-            names = sorted(shared_files(folder, only))
-            _in_parallel(lambda name: self._send(address, folder, name), names)
+            names = list(shared_files(folder, only))
+            for name in names:
+                self._send(address, folder, name)
             for there, name in list(self._sent) if exact else ():
                 matches = not only or any(part in name for part in only)
                 if there == address and matches and name not in names:

@@ -29,25 +29,26 @@ def result_files(folder: Path) -> Iterator[Path]:
 def shared_files(folder: Path, only: tuple[str, ...]) -> Iterator[str]:
     """Names, relative to the folder, of the files of an unfinished result that hold one of these.
 
-    Scratch is included: what another node needs to go on with lies there.
+    In the order in which they were written.  Scratch is included: what another node needs to go
+    on with lies there.
     """
     if not folder.is_dir():
         return
     scratch = folder / SCRATCH
     found = [*result_files(folder), *(result_files(scratch) if scratch.is_dir() else ())]
-    for path in found:
+    for path in sorted(found, key=_written_at):
         name = path.relative_to(folder).as_posix()
         if not only or any(part in name for part in only):
             yield name
 
 
 def inside(folder: Path, name: str, whose: str) -> Path:
-    """The path of a file that a record names.  Raises ValueError when it would lie outside."""
+    """The path of a file that a record or key names.  Raises ValueError when it lies outside."""
     parts = PurePosixPath(name).parts
     if not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name:
         raise ValueError(
-            f"the record of {whose} names the file {name!r}, which is not inside its folder; "
-            "it was not written by this program: delete that record and run again"
+            f"{whose} names the file {name!r}, which is not inside its folder; it was not "
+            "written by this program: delete its record or that object, and run again"
         )
     return folder.joinpath(*parts)
 
@@ -98,6 +99,13 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def _written_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:  # pruned a moment ago
+        return 0
 
 
 def _is_working(path: Path) -> bool:

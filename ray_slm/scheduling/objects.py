@@ -34,6 +34,7 @@ class Entry(NamedTuple):
     key: str
     num_bytes: int
     age_seconds: float
+    etag: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Bucket:
             for found in page.get("Contents", ()):
                 key = found["Key"].removeprefix(self.prefix)
                 age = now - found["LastModified"].timestamp()
-                yield Entry(key, found["Size"], age)
+                yield Entry(key, found["Size"], age, found["ETag"])
 
     def _patiently(self, key: str, action: Callable[[], Answer]) -> Answer:
         return patiently(f"{self.url}/{key}", action)
