@@ -18,6 +18,7 @@ ONE_SIDED = "seed noise of one side only"
 ONE_CLUSTER = "one cluster: no interval"
 NO_VARIANCE = "no variation: no interval"
 EXACT = "exact, clusters as units"
+SEEN = 1.25  # chosen by simulation, docs/decisions/0030
 
 
 class Moments(NamedTuple):
@@ -26,6 +27,14 @@ class Moments(NamedTuple):
     estimate: np.ndarray
     variance: np.ndarray
     df: np.ndarray
+
+
+class _Seeds(NamedTuple):
+    """What seeds add to a variance, how much of it is decisions' noise, and squares over df."""
+
+    variance: np.ndarray
+    of_decisions: np.ndarray
+    squares: np.ndarray
 
 
 class Interval(NamedTuple):
@@ -43,10 +52,12 @@ class Interval(NamedTuple):
 def moments(panels: Sequence[Panel], weights: Sequence[np.ndarray | float]) -> Moments:
     """Sum of weight_j * accuracy_j over panels of the same pairs (paired by item).
 
-    Var = v_c + sum_j weight_j^2 s_j^2 / S_j, where v_c is the cluster-robust variance of the
-    seed-averaged combination and s_j the standard deviation of accuracy over the seeds of panel
-    j; df = Var^2 / (v_c^2 / (C-1) + sum_j (weight_j^2 s_j^2 / S_j)^2 / (S_j - 1)).  A panel with
-    one seed adds no seed term.  One cluster gives NaN, and so does the df of a zero variance.
+    Var = v_c + v_s - v_i: v_c is the cluster-robust variance of the seed-averaged combination,
+    v_s the sum of weight_j^2 s_j^2 / S_j with s_j the standard deviation over the seeds of panel
+    j, and v_i the noise of single decisions, which is in both (Cameron, Gelbach and Miller 2011).
+    df = Var^2 / (v_c^2 / (C-1) + sum_j (weight_j^2 s_j^2 / S_j)^2 / (S_j - 1)).  Where v_s is
+    less than ``SEEN`` times v_i, seeds differ by no more than decisions do: v_c alone is taken.
+    A panel with one seed adds no seed term.  One cluster gives NaN, as does a zero variance's df.
     """
     sizes_C, num_clusters = panels[0].sizes_C, panels[0].num_clusters
     total = sizes_C.sum()
@@ -55,19 +66,41 @@ def moments(panels: Sequence[Panel], weights: Sequence[np.ndarray | float]) -> M
     ]
     combined_C = np.sum(means, axis=0)
     estimate = combined_C.sum(-1) / total
-    residual_C = combined_C - sizes_C * estimate[..., None]
     if num_clusters < 2:
         return Moments(estimate, np.full_like(estimate, np.nan), np.full_like(estimate, np.nan))
+    residual_C = combined_C - sizes_C * estimate[..., None]
     scale = num_clusters / (num_clusters - 1) / total**2
-    variance = scale * (residual_C**2).sum(-1)
-    squares = variance**2 / (num_clusters - 1)
-    for each, weight in zip(panels, weights, strict=True):
-        if each.num_seeds > 1:
-            term = np.asarray(weight) ** 2 * each.accuracy_S.var(-1, ddof=1) / each.num_seeds
-            variance = variance + term
-            squares = squares + term**2 / (each.num_seeds - 1)
+    of_clusters = scale * (residual_C**2).sum(-1)
+    seeds = _seed_terms(panels, weights)
+    seen = seeds.variance > SEEN * seeds.of_decisions
+    variance = of_clusters + np.where(seen, seeds.variance - seeds.of_decisions, 0.0)
+    squares = of_clusters**2 / (num_clusters - 1) + np.where(seen, seeds.squares, 0.0)
     safe = np.where(squares > 0, squares, 1.0)
     return Moments(estimate, variance, np.where(squares > 0, variance**2 / safe, np.nan))
+
+
+def _seed_terms(panels: Sequence[Panel], weights: Sequence[np.ndarray | float]) -> _Seeds:
+    """Sums over the panels that have several seeds."""
+    found = _Seeds(np.zeros(()), np.zeros(()), np.zeros(()))
+    for each, weight in zip(panels, weights, strict=True):
+        if each.num_seeds > 1:
+            share = np.asarray(weight) ** 2 / each.num_seeds
+            term = share * each.accuracy_S.var(-1, ddof=1)
+            found = _Seeds(
+                found.variance + term,
+                found.of_decisions + share * _decision_variance(each),
+                found.squares + term**2 / (each.num_seeds - 1),
+            )
+    return found
+
+
+def _decision_variance(panel: Panel) -> np.ndarray:
+    """Variance of one seed's accuracy by what seeds and clusters do not explain."""
+    num_clusters, total = panel.num_clusters, panel.sizes_C.sum()
+    residual_SC = panel.sums_SC - panel.sizes_C * panel.accuracy_S[..., None]
+    residual_SC = residual_SC - residual_SC.mean(-2, keepdims=True)
+    freedom = (panel.num_seeds - 1) * (num_clusters - 1) / num_clusters
+    return np.asarray((residual_SC**2).sum((-1, -2)) / freedom / total**2)
 
 
 def half_width(found: Moments, level: float = 0.95) -> np.ndarray:

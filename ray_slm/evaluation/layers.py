@@ -21,6 +21,7 @@ class LayeredModel(Protocol):
 
     num_layers: int
     max_tokens: int  # the longest sequence its positions were made for, BOS included
+    reads_branches: bool  # whether documents of a row may continue a shared beginning
 
     @property
     def device(self) -> torch.device:
@@ -77,6 +78,8 @@ class HuggingFaceModel:
     ``output_hidden_states`` gives the last state after the norm, so it is caught before it.
     Documents are ignored: one row holds one sequence.
     """
+
+    reads_branches = False
 
     def __init__(self, model: Any) -> None:
         self.model = model

@@ -1,24 +1,24 @@
 """The log-probability a language model gives to each item, at its last layer or at every layer.
 
-Stored are the parts from which every scoring convention follows.  The width an item is padded to
-depends on its own length alone, never on its neighbors (nor, off the CPU, does the number of rows,
-which picks the kernel there), so a score does not change with the company it keeps.
-Legend: N sequences, L scored layers, B rows of a batch, T tokens, D width, V units.
+Stored are the parts from which every scoring convention follows.  A sequence in a row of its own
+gets the same bits whatever its neighbors are; one that shares a beginning with others is computed
+in longer sums, equal within rounding.
+Legend: N sequences, L scored layers, B rows of a batch, T tokens, D width, V units, G predictions.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
+from ray_slm.evaluation.batches import Batch, Specials, batches, deduplicated, plan_rows
 from ray_slm.evaluation.layers import LayeredModel
 
 Precision = Literal["fp32", "bf16"]
 Layers = Literal["all", "final"]
-MIN_BATCH_TOKENS = 64  # matrix products of fewer rows take another kernel, which rounds otherwise
 
 
 class ScoreTable(NamedTuple):
@@ -36,42 +36,38 @@ class ScoreTable(NamedTuple):
     num_unique: int
 
 
-class _Batch(NamedTuple):
-    """Rows of equal padded length; ``members`` says which sequence each row is."""
-
-    members: np.ndarray
-    num_rows: int
-    num_columns: int
-
-
 def score(
     model: LayeredModel,
     sequences: Sequence[np.ndarray],
     *,
     vocab_size: int,
     layers: Layers = "all",
-    token_budget: int = 512,
+    token_budget: int = 1024,
     precision: Precision = "fp32",
     normed: bool = True,
+    share_prefixes: bool = True,
 ) -> ScoreTable:
     """Score sequences of unit ids (uint16, without specials) under BOS.
 
     The possible outcomes are the ``vocab_size`` units and EOS; probability the head gives to
     BOS, PAD and padding columns is masked before normalizing, at every layer.  ``normed=False``
     reads the layers without the final norm.  Small budgets are quicker on CPU (cache), large
-    ones on GPU.  The log-softmax is fp32 whatever the precision.
+    ones on GPU.  The log-softmax is fp32 whatever the precision.  ``share_prefixes`` computes
+    common beginnings once, where the model can read branches and it pays.
 
     Raises:
         ValueError: for an empty sequence, an id outside the vocabulary, or one too long.
     """
     _refuse_bad(sequences, vocab_size, model.max_tokens)
-    unique, inverse = _deduplicated(sequences)
+    unique, inverse = deduplicated(sequences)
     wanted = tuple(range(model.num_layers + 1)) if layers == "all" else (model.num_layers,)
     parts_ULK = np.full((len(unique), len(wanted), 3), np.nan)
+    specials = Specials(vocab_size, vocab_size + 1, vocab_size + 2)
+    rows = plan_rows(unique, shared=share_prefixes and model.reads_branches)
+    filled = model.device.type != "cpu"
     with torch.inference_mode(), _autocast(model.device, precision):
-        for batch in _batches(unique, token_budget, filled=model.device.type != "cpu"):
-            parts_RLK = _score_batch(model, batch, unique, vocab_size, wanted, normed)
-            parts_ULK[batch.members] = parts_RLK[: len(batch.members)]
+        for batch in batches(unique, rows, specials, token_budget, filled=filled):
+            parts_ULK[batch.members] = _score_batch(model, batch, specials, wanted, normed)
     lengths_N = np.array([len(ids) for ids in sequences], dtype=np.int32)
     sum_NL, first_NL, eos_NL = np.moveaxis(parts_ULK[inverse], -1, 0)
     return ScoreTable(wanted, sum_NL, first_NL, eos_NL, lengths_N, len(unique))
@@ -120,89 +116,42 @@ def _refuse_bad(sequences: Sequence[np.ndarray], vocab_size: int, max_tokens: in
             )
 
 
-def _deduplicated(sequences: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-    """The distinct sequences, and for each one given the number of its like."""
-    numbers: dict[bytes, int] = {}
-    unique: list[np.ndarray] = []
-    inverse = np.empty(len(sequences), dtype=np.int64)
-    for place, ids in enumerate(sequences):
-        row = np.ascontiguousarray(ids, dtype=np.int64)
-        inverse[place] = numbers.setdefault(row.tobytes(), len(unique))
-        if inverse[place] == len(unique):
-            unique.append(row)
-    return unique, inverse
-
-
-def _padded_length(num_columns: int) -> int:
-    """The next multiple of a step that is at most an eighth of the length, and at least 2."""
-    step = max(2, 1 << max(0, num_columns.bit_length() - 4))
-    return -(-num_columns // step) * step
-
-
-def _batches(unique: Sequence[np.ndarray], token_budget: int, filled: bool) -> Iterator[_Batch]:
-    """Length-sorted batches of equal padded length; ``filled`` tops each up with padding rows."""
-    columns = np.array([_padded_length(len(ids) + 1) for ids in unique], dtype=np.int64)
-    for num_columns in np.unique(columns).tolist():
-        members = np.flatnonzero(columns == num_columns)
-        least = -(-MIN_BATCH_TOKENS // num_columns)
-        num_rows = max(least, token_budget // num_columns)
-        for start in range(0, len(members), num_rows):
-            taken = members[start : start + num_rows]
-            yield _Batch(taken, num_rows if filled else max(least, len(taken)), num_columns)
-
-
 def _score_batch(
-    model: LayeredModel,
-    batch: _Batch,
-    unique: Sequence[np.ndarray],
-    vocab_size: int,
-    wanted: tuple[int, ...],
-    normed: bool,
+    model: LayeredModel, batch: Batch, specials: Specials, wanted: tuple[int, ...], normed: bool
 ) -> np.ndarray:
-    """S, F and E of each row and wanted layer, (R, L, 3); one layer's logits live at a time."""
-    bos, eos, pad = vocab_size, vocab_size + 1, vocab_size + 2
-    shape = (batch.num_rows, batch.num_columns)
-    ids_RT, targets_RT = np.full(shape, pad), np.zeros(shape, dtype=np.int64)
-    lengths_R = np.ones(batch.num_rows, dtype=np.int64)
-    ids_RT[:, 0] = bos
-    for row, item in enumerate(batch.members):
-        units = unique[item]
-        lengths_R[row] = len(units)
-        ids_RT[row, 1 : len(units) + 1] = targets_RT[row, : len(units)] = units
-        targets_RT[row, len(units)] = eos
-    place = {"device": model.device}
-    ids, targets = torch.as_tensor(ids_RT, **place), torch.as_tensor(targets_RT, **place)
-    lengths = torch.as_tensor(lengths_R, **place)
-    positions = torch.arange(batch.num_columns, **place).expand(shape)
-    hidden = model.hidden(ids, positions, torch.zeros_like(ids))
+    """S, F and E of each member and wanted layer, (M, L, 3); one layer's logits live at a time."""
+    ids_BT, positions_BT, document_BT, place_G, target_G = (
+        torch.as_tensor(array, device=model.device)
+        for array in (
+            *(batch.ids_BT, batch.positions_BT, batch.document_BT),
+            *(batch.place_G, batch.target_G),
+        )
+    )
+    hidden = model.hidden(ids_BT, positions_BT, document_BT)
     parts = []
     for layer in wanted:
-        state = model.final_norm(hidden[layer]) if normed else hidden[layer]
-        logp_RT = _target_logp(model.head(state), targets, vocab_size)
-        parts.append(_summed(logp_RT, lengths))
-    return np.asarray(torch.stack(parts, dim=1).cpu())
+        state_BTD = model.final_norm(hidden[layer]) if normed else hidden[layer]
+        logp_G = _gathered_logp(model.head(state_BTD), place_G, target_G, specials)
+        parts.append(_summed(logp_G.cpu().numpy().astype(np.float64), batch))
+    return np.stack(parts, axis=1)
 
 
-def _target_logp(
-    logits_RTV: torch.Tensor, targets_RT: torch.Tensor, vocab_size: int
+def _gathered_logp(
+    logits_BTV: torch.Tensor, place_G: torch.Tensor, target_G: torch.Tensor, specials: Specials
 ) -> torch.Tensor:
     """log p of each target among the units and EOS, fp32."""
-    bos, eos = vocab_size, vocab_size + 1
-    outcomes_RTV = logits_RTV[..., : eos + 1].float()
-    outcomes_RTV[..., bos] = -torch.inf
-    loss = torch.nn.functional.cross_entropy(
-        outcomes_RTV.flatten(0, 1), targets_RT.flatten(), reduction="none"
-    )
-    return -loss.view(targets_RT.shape)
+    logits_PV = logits_BTV.flatten(0, 1).float()
+    logits_PV[:, specials.bos] = -torch.inf
+    logits_PV[:, specials.eos + 1 :] = -torch.inf
+    return torch.log_softmax(logits_PV, -1)[place_G, target_G]
 
 
-def _summed(logp_RT: torch.Tensor, lengths_R: torch.Tensor) -> torch.Tensor:
-    """S, F and E of each row, (R, 3) float64: later rounding stays below what a tie needs."""
-    place_T = torch.arange(logp_RT.shape[1], device=logp_RT.device)
-    unit_RT = place_T[None, :] < lengths_R[:, None]
-    sums_R = torch.where(unit_RT, logp_RT.double(), 0.0).sum(-1)
-    ends_R = logp_RT.gather(1, lengths_R[:, None])[:, 0].double()
-    return torch.stack([sums_R, logp_RT[:, 0].double(), ends_R], dim=-1)
+def _summed(logp_G: np.ndarray, batch: Batch) -> np.ndarray:
+    """S, F and E of each member, (M, 3), in float64: rounding stays below what a tie needs."""
+    end_G = batch.term_G < 0
+    num_members = len(batch.members)
+    sums_M = np.bincount(batch.member_G, np.where(end_G, 0.0, logp_G), num_members)
+    return np.stack([sums_M, logp_G[batch.term_G == 0], logp_G[end_G]], axis=-1)
 
 
 def _autocast(

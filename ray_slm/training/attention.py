@@ -44,10 +44,23 @@ def attention_over(document_BT: Tensor, kernel: Kernel, dtype: torch.dtype) -> A
     raise ValueError(f"attention kernel {kernel!r}: use 'matmul', 'sdpa' or 'varlen'")
 
 
+def seen_until(column: int) -> int:
+    """The document of a token that every later token before ``column`` continues.
+
+    A row of such tokens holds a tree in preorder: sequences that share their beginnings.
+    """
+    return -2 - column
+
+
 def allowed(document_BT: Tensor) -> Tensor:
-    """(B, T, T): True where query i may see key j.  Padding sees itself, so no row is empty."""
+    """(B, T, T): True where query i may see key j.  Padding sees itself, so no row is empty.
+
+    A token sees the earlier tokens of its own document, and those that ``seen_until`` lets it.
+    """
+    column_T = torch.arange(document_BT.shape[1], device=document_BT.device)
     same_BTT = document_BT[:, :, None] == document_BT[:, None, :]
-    return same_BTT.tril()
+    continued_BTT = column_T[:, None] < (seen_until(0) - document_BT)[:, None, :]
+    return (same_BTT | continued_BTT).tril()
 
 
 def _matmul(document_BT: Tensor, dtype: torch.dtype) -> Attend:

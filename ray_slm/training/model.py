@@ -143,6 +143,12 @@ class Llama(nn.Module):  # type: ignore[misc]
         """Where the weights lie."""
         return self.lm_head.weight.device
 
+    @property
+    def reads_branches(self) -> bool:
+        """Whether documents of a row may continue a shared beginning: not in varlen kernels."""
+        kernel = self.kernel or kernel_for(self.device, torch.bfloat16)
+        return kernel != "varlen"
+
     def forward(self, ids_BT: Tensor, positions_BT: Tensor, document_BT: Tensor) -> Tensor:
         """Logits (B, T, V), columns of specials and padding included."""
         return self.head(self.final_norm(self.hidden(ids_BT, positions_BT, document_BT)[-1]))

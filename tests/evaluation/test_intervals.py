@@ -14,6 +14,7 @@ from ray_slm.evaluation.intervals import (
     NO_VARIANCE,
     ONE_CLUSTER,
     ONE_SIDED,
+    SEEN,
     accuracy_interval,
     bootstrap,
     half_width,
@@ -66,19 +67,38 @@ def test_one_seed_with_unequal_clusters_is_the_clustered_regression():
     assert found.df == clusters.max()
 
 
-def test_variance_and_degrees_of_freedom_follow_the_formula():
-    """Section 12.3, written out by hand."""
-    one, other = coin_flips(1, 3), coin_flips(2, 5, chance=0.5)
+def two_way(decisions_SP, clusters):
+    """The noise of decisions in one seed's accuracy, from an analysis of variance by hand."""
+    num_seeds, num_pairs = decisions_SP.shape
+    num_clusters = clusters.max() + 1
+    left = decisions_SP - decisions_SP.mean(1, keepdims=True)
+    sums_SC = np.stack([left[:, clusters == c].sum(1) for c in range(num_clusters)], 1)
+    left_SC = sums_SC - sums_SC.mean(0)
+    mean_square = (left_SC**2).sum() / (num_seeds - 1) / (num_clusters - 1)
+    return num_clusters * mean_square / num_pairs**2
+
+
+@pytest.mark.parametrize("lift", [0.0, 0.3], ids=["seeds alike", "seeds differ"])
+def test_variance_and_degrees_of_freedom_follow_the_formula(lift):
+    """Clusters plus seeds minus what is in both, written out by hand."""
+    rng = np.random.default_rng(0)
+    right = 72, 60  # of 120 in each seed, but which ones varies
+    one, other = (
+        np.stack([rng.permutation(np.arange(120) < k) for _ in range(n)]).astype(float)
+        for k, n in zip(right, (3, 5), strict=True)
+    )
+    one[0] = np.maximum(one[0], coin_flips(3, chance=2 * lift))
     clusters = np.arange(120) % 10
     found = moments([panel_of(one, clusters), panel_of(other, clusters)], DIFFERENCE)
     paired = one.mean(0) - other.mean(0)
     sums = np.array([(paired[clusters == c] - paired.mean()).sum() for c in range(10)])
-    parts = [
-        (10 / 9 * (sums**2).sum() / 120**2, 9),
-        (one.mean(1).var(ddof=1) / 3, 2),
-        (other.mean(1).var(ddof=1) / 5, 4),
-    ]
-    variance = sum(part for part, _ in parts)
+    parts = [(10 / 9 * (sums**2).sum() / 120**2, 9)]
+    noise = two_way(one, clusters) / 3 + two_way(other, clusters) / 5
+    by_seed = [(one.mean(1).var(ddof=1) / 3, 2), (other.mean(1).var(ddof=1) / 5, 4)]
+    differ = sum(v for v, _ in by_seed) > SEEN * noise
+    assert differ == (lift > 0)
+    parts += by_seed if differ else []
+    variance = sum(part for part, _ in parts) - (noise if differ else 0)
     np.testing.assert_allclose(found.estimate, paired.mean())
     np.testing.assert_allclose(found.variance, variance)
     np.testing.assert_allclose(found.df, variance**2 / sum(v**2 / df for v, df in parts))
@@ -185,17 +205,21 @@ def covered(design, num_studies=1200, seed=7):
 @pytest.mark.parametrize(
     "change",
     [
+        {"seed_sd": 0.0},
         {"seed_sd": 0.05},
         {"seed_sd": 0.10},
+        {"seed_sd": 0.10, "num_seeds": 5},
         {"seed_sd": 0.10, "harm": 0.0, "harm_sd": 0.0},  # two runs of one modality: 5 % rejected
         {"seed_sd": 0.05, "harm_sd": 0.6},  # what clusters disagree about outweighs the seeds
         {"seed_sd": 0.0, "num_seeds": 1},  # item noise is all there is
+        {"seed_sd": 0.05, "num_clusters": 300, "items_per_cluster": 1},  # stories, words
+        {"seed_sd": 0.20, "num_clusters": 300, "items_per_cluster": 1},
     ],
     ids=str,
 )
 def test_nominal_95_percent_intervals_cover_93_to_97(change):
-    design = dataclasses.replace(Design(items_per_cluster=60), **change)
-    assert 0.93 <= covered(design) <= 0.972
+    design = dataclasses.replace(Design(), **{"items_per_cluster": 60, **change})
+    assert 0.93 <= covered(design) <= 0.97 + 2 * 0.005  # and two standard errors of the simulation
 
 
 def test_panels_do_not_depend_on_the_order_of_rows():

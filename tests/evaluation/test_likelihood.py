@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaForCausalLM
 
+from ray_slm.evaluation.batches import deduplicated, plan_rows
 from ray_slm.evaluation.layers import HuggingFaceModel, load_model
 from ray_slm.evaluation.likelihood import score, score_frame
 from ray_slm.training.model import initialized, llama_config
@@ -87,14 +88,52 @@ def test_the_final_layer_alone_is_the_last_of_all_layers(model):
     np.testing.assert_array_equal(stacked(final)[:, 0], stacked(every)[:, -1])
 
 
+ROWS = st.lists(
+    st.lists(st.integers(0, 3), min_size=1, max_size=50), min_size=1, max_size=20
+)  # few units: many begin alike
+
+
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.lists(st.integers(0, V - 1), min_size=1, max_size=50), min_size=1, max_size=20))
-def test_a_score_does_not_depend_on_the_company(lean, rows):
+@given(ROWS)
+def test_a_sequence_in_its_own_row_has_the_same_bits_in_any_company(lean, rows):
     sequences = [np.array(row, dtype=np.uint16) for row in rows]
-    together = stacked(score(lean, sequences, vocab_size=V))
+    together = stacked(score(lean, sequences, vocab_size=V, share_prefixes=False))
     for place, ids in enumerate(sequences):
         alone = stacked(score(lean, [ids], vocab_size=V))
         np.testing.assert_array_equal(alone[0], together[place])
+
+
+@settings(max_examples=25, deadline=None)
+@given(ROWS)
+def test_shared_beginnings_change_no_score_beyond_rounding(lean, rows):
+    sequences = [np.array(row, dtype=np.uint16) for row in rows]
+    together = stacked(score(lean, sequences, vocab_size=V))
+    apart = stacked(score(lean, sequences, vocab_size=V, share_prefixes=False))
+    np.testing.assert_allclose(together, apart, rtol=2e-6, atol=2e-5)
+
+
+def test_shared_beginnings_equal_brute_force(lean, reference):
+    begun = [np.r_[:8], np.r_[:8, 3, 2], np.r_[:8, 3, 9], np.r_[:4, 7], np.r_[:4, 7], np.r_[9, :5]]
+    sequences = [ids.astype(np.uint16) for ids in begun]
+    (rows,) = [plan_rows(deduplicated(sequences)[0], shared=True)]
+    assert max(len(row.members) for row in rows) == 5
+    for found, ids in zip(stacked(score(lean, sequences, vocab_size=V)), sequences, strict=True):
+        np.testing.assert_allclose(found, brute_force(reference, ids), rtol=1e-5, atol=1e-4)
+
+
+def test_a_story_with_two_endings_is_computed_once_up_to_its_end(lean):
+    story = random_sequences(1, 2)[0].repeat(30)
+    endings = [np.append(story, np.arange(k, k + 5)).astype(np.uint16) for k in (0, 5)]
+    unique, _ = deduplicated(endings)
+    assert [row.num_columns for row in plan_rows(unique, shared=True)] == [1 + 30 + 5 + 5]
+    assert len(plan_rows(unique, shared=False)) == 2
+
+
+def test_a_model_that_reads_no_branches_gets_a_row_per_sequence(reference):
+    sequences = [np.r_[:8].astype(np.uint16), np.r_[:7].astype(np.uint16)]
+    found = stacked(score(HuggingFaceModel(reference), sequences, vocab_size=V))
+    for scores, ids in zip(found, sequences, strict=True):
+        np.testing.assert_allclose(scores, brute_force(reference, ids), rtol=1e-5, atol=1e-4)
 
 
 def test_the_token_budget_changes_nothing_that_matters(lean):
@@ -119,7 +158,7 @@ class Watched:
 
     def __init__(self, model):
         self.model, self.num_layers, self.max_tokens = model, model.num_layers, model.max_tokens
-        self.device = model.device
+        self.device, self.reads_branches = model.device, model.reads_branches
         self.alive, self.most_alive, self.num_rows = 0, 0, 0
 
     def hidden(self, ids, positions, document):
