@@ -17,6 +17,7 @@ from ray_slm.corpora.finish import SUMMARY, finish
 from ray_slm.corpora.held_out import Held, held_out_passages, sentences_of, write_held_out
 from ray_slm.corpora.inventory import STRESSED_ARPABET, Inventory
 from ray_slm.corpora.libriheavy_shard import CutsInTheMaking
+from ray_slm.corpora.libriheavy_sources import sources
 from ray_slm.corpora.shard import CANDIDATES, summed_counts, write_json
 
 _LONGEST_PAUSE_SAMPLES = 16_000  # between cuts; a sentence that was dropped lasts longer
@@ -98,7 +99,7 @@ class LibriheavyCorpus:
 
     def sources(self, places: Mapping[str, Path]) -> tuple[str, ...]:
         """Every manifest, and every part of the alignments; raises ValueError for missing ones."""
-        return surveys.sources(self, places)
+        return sources(self, places)
 
     def survey(self, source: str, folder: Path, places: Mapping[str, Path]) -> None:
         """Put the cuts of a manifest, or the records of alignments, down by shard."""

@@ -22,13 +22,8 @@ from ray_slm.corpora.alignment import (
 from ray_slm.corpora.alignments.forced import ForcedAlignment
 from ray_slm.corpora.alignments.source import TimedPhones
 from ray_slm.corpora.audio import external, read_span
-from ray_slm.corpora.libriheavy_survey import (
-    ALIGNMENTS_PLACE,
-    OfManifest,
-    Read,
-    manifest_name,
-    place,
-)
+from ray_slm.corpora.libriheavy_sources import alignments_root, audio_root, manifest_name
+from ray_slm.corpora.libriheavy_survey import OfManifest, Read
 from ray_slm.corpora.manifest import Cut
 from ray_slm.corpora.shard import ShardInTheMaking
 from ray_slm.corpora.text import clean_text, normalize_text, num_replaced
@@ -51,12 +46,12 @@ class CutsInTheMaking:
 
     def __init__(self, corpus: "LibriheavyCorpus", places: Mapping[str, Path], read: Read) -> None:
         self._corpus, self._places, self._read = corpus, places, read
-        self._root = place(places, corpus.audio_place, "Libri-Light's audio")
+        self._root = audio_root(corpus, places)
         alignment = corpus.alignment
         self._reader = (
             None
             if isinstance(alignment, ForcedAlignment)
-            else alignment.load(place(places, ALIGNMENTS_PLACE, "the alignments"))
+            else alignment.load(alignments_root(places))
         )
         self.made = ShardInTheMaking()
         self.made.counts["alignments of no cut"] = read.num_unclaimed

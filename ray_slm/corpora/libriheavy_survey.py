@@ -1,4 +1,4 @@
-"""What a Libriheavy corpus reads as a whole, once: manifests and alignments, put down by shard.
+"""Manifests and alignments of a Libriheavy corpus, read once and put down by shard.
 
 Each source is read as a stream in bounded memory, its digest taken on the way, whatever its
 length.  Shards then take up their own cuts and alignment records.
@@ -14,8 +14,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from ray_slm.corpora.alignments.forced import ForcedAlignment
-from ray_slm.corpora.alignments.source import Part, Record, combined_digest
+from ray_slm.corpora.alignments.source import Record
 from ray_slm.corpora.corpus import scratch
+from ray_slm.corpora.libriheavy_sources import (
+    ALIGNMENT,
+    MANIFEST,
+    alignment_records,
+    digests_of,
+    manifest_name,
+    manifest_path,
+    part_of,
+    sources,
+)
 from ray_slm.corpora.lines import read_lines
 from ray_slm.corpora.manifest import Cut, ManifestReader
 from ray_slm.corpora.scatter import Scatter, gather
@@ -24,9 +34,6 @@ from ray_slm.corpora.utterance import shard_of
 
 if TYPE_CHECKING:
     from ray_slm.corpora.libriheavy import LibriheavyCorpus
-
-ALIGNMENTS_PLACE = "alignments"
-_MANIFEST, _ALIGNMENT = "manifest", "alignment"
 
 Records = dict[str, dict[str, list[bytes]]]  # utterance id -> role -> contents in order
 
@@ -45,75 +52,39 @@ class Read(NamedTuple):
     num_unclaimed: int  # utterances that are in the alignments but in no manifest
 
 
-def manifest_name(subset: str) -> str:
-    """The file name under which a subset's manifest is published."""
-    return f"libriheavy_cuts_{subset}.jsonl.gz"
-
-
-def place(places: Mapping[str, Path], name: str, what: str) -> Path:
-    """The folder at a place; raises ValueError when it is not set or no folder."""
-    if name not in places or not Path(places[name]).is_dir():
-        found = f"is {places[name]}, no folder" if name in places else "is not set"
-        raise ValueError(f"the place {name!r} ({what}) {found}; pass `--place {name}=FOLDER`")
-    return Path(places[name])
-
-
-def sources(corpus: "LibriheavyCorpus", places: Mapping[str, Path]) -> tuple[str, ...]:
-    """``manifest:<subset>`` and ``alignment:<role>:<name>``; the audio's place is checked too."""
-    root = place(places, corpus.name, "Libriheavy's manifests")
-    place(places, corpus.audio_place, "Libri-Light's audio")
-    missing = [s for s in corpus.splits if not (root / manifest_name(s)).is_file()]
-    if missing:
-        raise ValueError(
-            f"{root} has no {', '.join(map(manifest_name, missing))}; fetch them from "
-            "huggingface.co/datasets/pkufool/libriheavy, or leave the subsets out of the study"
-        )
-    found = [f"{_MANIFEST}:{subset}" for subset in corpus.splits]
-    if not isinstance(corpus.alignment, ForcedAlignment):
-        parts = corpus.alignment.parts(place(places, ALIGNMENTS_PLACE, "the alignments"))
-        found += [f"{_ALIGNMENT}:{part.role}:{part.name}" for part in parts]
-    return tuple(found)
-
-
 def survey(
     corpus: "LibriheavyCorpus", source: str, folder: Path, places: Mapping[str, Path]
 ) -> None:
     """Read one source into the folder's scratch: records by shard, then its digest and counts."""
-    kind, _, rest = source.partition(":")
-    target = _surveyed(folder, source)
-    seen = hashlib.sha256()
+    target, seen = _surveyed(folder, source), hashlib.sha256()
     with Scatter(target, corpus.num_shards) as down:
-        if kind == _MANIFEST:
-            path = place(places, corpus.name, "Libriheavy's manifests") / manifest_name(rest)
-            facts = _put_cuts(
-                _reader(corpus, path), read_lines(path, seen), down, corpus.num_shards
-            )
+        if source.startswith(f"{MANIFEST}:"):
+            path = manifest_path(corpus, source.partition(":")[2], places)
+            facts = _put_cuts(corpus, path, read_lines(path, seen), down)
         else:
-            assert not isinstance(corpus.alignment, ForcedAlignment)
-            part = Part(*rest.split(":", maxsplit=1))
-            root = place(places, ALIGNMENTS_PLACE, "the alignments")
-            records = corpus.alignment.records(root, part, seen)
-            facts = {"records": _put_records(records, down, corpus.num_shards)}
+            records = alignment_records(corpus, source, places, seen)
+            facts = _put_records(records, down, corpus.num_shards)
     write_json(target.with_suffix(".json"), {"sha256": seen.hexdigest(), **facts})
 
 
 def settle(corpus: "LibriheavyCorpus", folder: Path, places: Mapping[str, Path]) -> None:
     """Write down what was read.  Raises ValueError naming all digests that are not the value's."""
     read = {source: _facts(folder, source) for source in sources(corpus, places)}
-    found = _digest(read, _MANIFEST)
-    differing = []
-    if found != corpus.manifests_digest:
-        field = f"manifests_digest={corpus.manifests_digest!r}"
-        differing.append(f'the manifests of {field}: paste manifests_digest="{found}"')
+    found = digests_of({source: facts["sha256"] for source, facts in read.items()})
+    wanted, remedies = {MANIFEST: corpus.manifests_digest}, []
     if not isinstance(corpus.alignment, ForcedAlignment):
-        found, wanted = _digest(read, _ALIGNMENT), corpus.alignment.digest
-        kind = type(corpus.alignment).__name__
-        if found != wanted:
-            differing.append(f'the alignments of digest={wanted!r}: paste {kind}(digest="{found}")')
-    if differing:
+        wanted[ALIGNMENT] = corpus.alignment.digest
+    fields = {
+        MANIFEST: "manifests_digest={!r} of LibriheavyCorpus",
+        ALIGNMENT: f"digest={{!r}} of {type(corpus.alignment).__name__}",
+    }
+    for kind, digest in wanted.items():
+        if digest != found[kind]:
+            remedies.append(f"{fields[kind].format(digest)} by {found[kind]!r}")
+    if remedies:
         raise ValueError(
-            f"the study {corpus.name!r} means other files than lie here; if it should mean these, "
-            f"change its corpus: not {'; not '.join(differing)}"
+            f"the files of {corpus.name!r} are not those that the study means; if they should be, "
+            f"replace in the study {' and '.join(remedies)}"
         )
     write_json(_read_path(folder), read)
 
@@ -126,7 +97,7 @@ def what_was_read(folder: Path) -> dict[str, Any]:
 
 def num_cuts(read: Mapping[str, Any]) -> int:
     """Lines of all manifests: what must come out or be in quarantine."""
-    return sum(facts["lines"] for name, facts in read.items() if name.startswith(_MANIFEST))
+    return sum(facts["lines"] for name, facts in read.items() if name.startswith(f"{MANIFEST}:"))
 
 
 def cuts(corpus: "LibriheavyCorpus", folder: Path, shard: int) -> list[OfManifest]:
@@ -134,7 +105,7 @@ def cuts(corpus: "LibriheavyCorpus", folder: Path, shard: int) -> list[OfManifes
     found, lines = [], collections.defaultdict(list)
     decode = msgspec.json.Decoder(Cut).decode
     for subset in corpus.splits:
-        for _, content in gather(_surveyed(folder, f"{_MANIFEST}:{subset}"), shard):
+        for _, content in gather(_surveyed(folder, f"{MANIFEST}:{subset}"), shard):
             cut = decode(content)
             found.append(OfManifest(subset, cut))
             lines[cut.id].append(f"{manifest_name(subset)}:{cut.line}")
@@ -152,10 +123,9 @@ def alignments(folder: Path, shard: int, wanted: frozenset[str]) -> Read:
     found: Records = {}
     unclaimed: set[bytes] = set()
     for source in what_was_read(folder):
-        kind, _, rest = source.partition(":")
-        if kind != _ALIGNMENT:
+        if not source.startswith(f"{ALIGNMENT}:"):
             continue
-        role = rest.partition(":")[0]
+        role = part_of(source).role
         for key, content in gather(_surveyed(folder, source), shard):
             utterance_id = key.decode(errors="replace")
             if utterance_id not in wanted:
@@ -170,31 +140,6 @@ def _surveyed(folder: Path, source: str) -> Path:
     return scratch(folder) / "survey" / hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
-def _reader(corpus: "LibriheavyCorpus", path: Path) -> ManifestReader:
-    return ManifestReader(str(path), audio_prefix=corpus.audio_prefix, transcript=corpus.transcript)
-
-
-def _put_cuts(
-    reader: ManifestReader, lines: Iterator[bytes], down: Scatter, num_shards: int
-) -> dict[str, object]:
-    encode, number, num_samples = msgspec.json.Encoder().encode, 0, 0
-    for number, line in enumerate(lines, start=1):
-        cut = reader.read(number, line)
-        num_samples += cut.num_samples
-        down.add(shard_of(cut.id, num_shards), b"", encode(cut))
-    return {"lines": number, "samples": num_samples}
-
-
-def _put_records(records: Iterator[Record], down: Scatter, num_shards: int) -> int:
-    count, last, shard = 0, b"", 0
-    for key, content in records:
-        if key != last:  # a CTM has a dozen lines of one utterance in a row
-            last, shard = key, shard_of(key.decode(errors="replace"), num_shards)
-        down.add(shard, key, content)
-        count += 1
-    return count
-
-
 def _read_path(folder: Path) -> Path:
     return scratch(folder) / "read.json"
 
@@ -203,5 +148,25 @@ def _facts(folder: Path, source: str) -> Any:
     return json.loads(_surveyed(folder, source).with_suffix(".json").read_text())
 
 
-def _digest(read: Mapping[str, Any], kind: str) -> str:
-    return combined_digest({n: f["sha256"] for n, f in read.items() if n.startswith(kind)})
+def _put_cuts(
+    corpus: "LibriheavyCorpus", path: Path, lines: Iterator[bytes], down: Scatter
+) -> dict[str, int]:
+    reader = ManifestReader(
+        str(path), audio_prefix=corpus.audio_prefix, transcript=corpus.transcript
+    )
+    encode, number, num_samples = msgspec.json.Encoder().encode, 0, 0
+    for number, line in enumerate(lines, start=1):
+        cut = reader.read(number, line)
+        num_samples += cut.num_samples
+        down.add(shard_of(cut.id, corpus.num_shards), b"", encode(cut))
+    return {"lines": number, "samples": num_samples}
+
+
+def _put_records(records: Iterator[Record], down: Scatter, num_shards: int) -> dict[str, int]:
+    count, last, shard = 0, b"", 0
+    for key, content in records:
+        if key != last:  # a CTM has a dozen lines of one utterance in a row
+            last, shard = key, shard_of(key.decode(errors="replace"), num_shards)
+        down.add(shard, key, content)
+        count += 1
+    return {"records": count}
