@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from ray_slm.pace import read_pace
 from ray_slm.scheduling.runner import Progress, is_ready
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import SCRATCH, Store
@@ -54,7 +55,7 @@ class ProgressReport:
         groups = Counter(stage.name.split("/")[0] for stage in stages)
         evaluations = groups.pop("evaluate", 0)
         lines = [
-            f"{stage.name}{training_share(stage, self._store)}"
+            f"{stage.name}{share_done(stage, self._store)}"
             for stage in stages
             if not stage.name.startswith("evaluate/")
         ]
@@ -68,9 +69,12 @@ def terminal_width() -> int:
     return shutil.get_terminal_size().columns - 1
 
 
-def training_share(stage: Stage, store: Store) -> str:
-    """`` 43%`` for a training run that has journalled steps, else nothing."""
-    last = last_step(store.path(stage.address) / SCRATCH)
+def share_done(stage: Stage, store: Store) -> str:
+    """`` 43%`` of a training run that has journalled steps; of audio, with pace and time left."""
+    scratch = store.path(stage.address) / SCRATCH
+    if (pace := read_pace(scratch)) is not None:
+        return f" {pace}"
+    last = last_step(scratch)
     return f" {100 * last['tokens'] / stage.tokens:.0f}%" if last and stage.tokens else ""
 
 

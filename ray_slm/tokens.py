@@ -1,97 +1,27 @@
 """The token store: one split in one modality as flat files that training maps into memory.
 
 ``<split>/shard-00000.bin`` holds uint16 ids, little-endian, utterance after utterance in the
-order of their ids, no specials; ``shard-00000.index.parquet`` says how long each is.  A corpus
-shard becomes one shard here, written by whoever comes first: the bytes are the same.
-``quarantine/shard-00000.jsonl`` comes last, so its existence means that the shard is done.
+order of their ids, no specials; ``shard-00000.index.parquet`` says how long each is.
+``tokens.json`` sums up, and is written when every shard is there.
 """
 
-import dataclasses
 import functools
 import hashlib
-import itertools
 import json
-import os
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from ray_slm.corpora.utterance import SAMPLE_RATE_HZ, Quarantined, Seconds, read_shard
-from ray_slm.modalities.modality import Tokenizer, Waveform
+from ray_slm import parquet
+from ray_slm.corpora.utterance import SAMPLE_RATE_HZ, Seconds
+from ray_slm.token_shards import CHUNK_ROWS, ID_TYPE, quarantine_path, shard_paths, write_whole
 
-ID_TYPE = np.dtype("<u2")
+TRAINING_SPLIT = "train"
 MAX_VOCAB_SIZE = 65_536 - 3  # BOS, EOS and PAD follow the vocabulary
 SUMMARY, QUARANTINE = "tokens.json", "quarantine.jsonl"
-_INDEX = pa.schema([("id", pa.string()), ("num_tokens", pa.int32()), ("num_samples", pa.int64())])
-
-
-class TokenRow(NamedTuple):
-    """One utterance's tokens: uint16 (T,), and the length of its audio."""
-
-    id: str
-    ids_T: np.ndarray
-    num_samples: int
-
-
-class ShardCounts(NamedTuple):
-    """Utterances of a corpus shard: num_in = num_out + num_quarantined."""
-
-    num_in: int
-    num_out: int
-    num_quarantined: int
-
-
-def write_shard(folder: Path, split: str, shard: int, rows: Iterable[TokenRow]) -> None:
-    """Write one split's shard, rows sorted by id; nothing when there are none."""
-    ordered = sorted(rows, key=lambda row: row.id)
-    if not ordered:
-        return
-    flat = np.concatenate([row.ids_T for row in ordered]).astype(ID_TYPE, casting="same_kind")
-    columns = zip(*((row.id, len(row.ids_T), row.num_samples) for row in ordered), strict=True)
-    facts = {"num_tokens": str(len(flat)), "max_id": str(flat.max())}
-    index = pa.table([*map(list, columns)], schema=_INDEX).replace_schema_metadata(facts)
-    buffer = pa.BufferOutputStream()
-    pq.write_table(index, buffer, compression="zstd", write_page_checksum=True)
-    data_path, index_path = _shard_paths(folder, split, shard)
-    _write_whole(data_path, flat.tobytes())
-    _write_whole(index_path, buffer.getvalue().to_pybytes())
-
-
-def is_tokenized(folder: Path, shard: int) -> bool:
-    """Whether ``tokenize_shard`` has finished this shard."""
-    return _quarantine_path(folder, shard).exists()
-
-
-def tokenize_shard(
-    corpus: Path, shard: int, tokenizer: Tokenizer, waveform: Waveform, out: Path
-) -> ShardCounts:
-    """Tokenize one shard of a corpus folder into ``out``: each split's shard, then quarantine.
-
-    The bytes follow from shard and tokenizer alone.  Ids in = ids out + ids quarantined.
-    """
-    utterances = read_shard(corpus, shard)
-    rows: dict[str, list[TokenRow]] = {}
-    refused: list[Quarantined] = []
-    found = tokenizer.tokenize(utterances, waveform)
-    for utterance, one in zip(utterances, found, strict=True):
-        if isinstance(one, Quarantined):
-            assert one.id == utterance.id, "quarantined under another id"
-            refused.append(one)
-            continue
-        assert one.dtype == np.uint16, f"{utterance.id}: ids are {one.dtype}"
-        assert one.max(initial=0) < tokenizer.vocab_size, f"{utterance.id}: bad ids"
-        row = TokenRow(utterance.id, one, utterance.num_samples)
-        rows.setdefault(utterance.split, []).append(row)
-    for split, of_split in rows.items():
-        write_shard(out, split, shard, of_split)
-    lines = "".join(json.dumps(dataclasses.asdict(one)) + "\n" for one in refused)
-    _write_whole(_quarantine_path(out, shard), lines.encode())
-    return ShardCounts(len(utterances), sum(map(len, rows.values())), len(refused))
 
 
 def finish(out: Path, vocab_size: int) -> dict[str, object]:
@@ -101,12 +31,13 @@ def finish(out: Path, vocab_size: int) -> dict[str, object]:
     """
     if not 0 < vocab_size <= MAX_VOCAB_SIZE:
         raise ValueError(f"vocab_size is {vocab_size}: ids of 16 bits allow {MAX_VOCAB_SIZE}")
+    _remove_drafts(out)
     parts = sorted((out / "quarantine").glob("shard-*.jsonl"))
     for shard, part in enumerate(parts):
-        if part != _quarantine_path(out, shard):
+        if part != quarantine_path(out, shard):
             raise ValueError(f"{out}: shard {shard} is not tokenized, {part.name} is; run again")
     refused = "".join(part.read_text() for part in parts)
-    _write_whole(out / QUARANTINE, refused.encode())
+    write_whole(out / QUARANTINE, refused.encode())
     reasons = Counter(json.loads(line)["reason"] for line in refused.splitlines())
     splits = sorted({path.parent.name for path in out.glob("*/shard-*.index.parquet")})
     summary: dict[str, object] = {
@@ -115,8 +46,14 @@ def finish(out: Path, vocab_size: int) -> dict[str, object]:
         "quarantined": dict(sorted(reasons.items())),
         "splits": {split: _summarize(out, split, vocab_size) for split in splits},
     }
-    _write_whole(out / SUMMARY, (json.dumps(summary, indent=2, sort_keys=True) + "\n").encode())
+    write_whole(out / SUMMARY, (json.dumps(summary, indent=2, sort_keys=True) + "\n").encode())
     return summary
+
+
+def _remove_drafts(out: Path) -> None:
+    """What killed workers left behind: files that never came into place."""
+    for draft in out.glob("*/.shard-*"):
+        draft.unlink(missing_ok=True)
 
 
 def _summarize(out: Path, split: str, vocab_size: int) -> dict[str, object]:
@@ -124,31 +61,40 @@ def _summarize(out: Path, split: str, vocab_size: int) -> dict[str, object]:
     shards = [int(path.name.split(".")[0].removeprefix("shard-")) for path in paths]
     index = _read_index(out, split, shards)
     num_tokens = sum(_check_shard(out, split, shard, vocab_size) for shard in shards)
-    ids = index["id"].to_pylist()
-    if twice := [a for a, b in itertools.pairwise(ids) if a == b]:
+    ids = index["id"].combine_chunks()
+    if twice := ids[1:].filter(pc.equal(ids[1:], ids[:-1])).to_pylist():
         raise ValueError(f"{out / split}: the id {twice[0]} stands in two shards; prepare again")
     return {
         "shards": shards,
         "num_utterances": len(ids),
         "num_tokens": num_tokens,
         "seconds": int(index["num_samples"].to_numpy().sum()) / SAMPLE_RATE_HZ,
-        "ids_sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
+        "ids_sha256": _digest(ids),
     }
+
+
+def _digest(ids: pa.Array) -> str:
+    """SHA-256 of the ids with a line feed between them; strings are made a few at a time."""
+    found = hashlib.sha256()
+    for start in range(0, len(ids), CHUNK_ROWS):
+        lines = "\n".join(ids[start : start + CHUNK_ROWS].to_pylist())
+        found.update(f"\n{lines}".encode() if start else lines.encode())
+    return found.hexdigest()
 
 
 def _check_shard(folder: Path, split: str, shard: int, vocab_size: int) -> int:
     """The number of tokens of a shard whose sizes and ids are as they should be."""
-    data_path, index_path = _shard_paths(folder, split, shard)
+    paths = shard_paths(folder, split, shard)
     again = f"tokenize shard {shard} again"
-    if missing := [path for path in (data_path, index_path) if not path.is_file()]:
+    if missing := [path for path in (paths.data, paths.table) if not path.is_file()]:
         raise ValueError(f"{missing[0]} is missing; {again}")
-    facts = pq.read_metadata(index_path).metadata
-    num_tokens, max_id = int(facts[b"num_tokens"]), int(facts[b"max_id"])
-    size, expected = data_path.stat().st_size, ID_TYPE.itemsize * num_tokens
+    facts = parquet.read_facts(paths.table)
+    num_tokens, max_id = int(facts["num_tokens"]), int(facts["max_id"])
+    size, expected = paths.data.stat().st_size, ID_TYPE.itemsize * num_tokens
     if size != expected:
-        raise ValueError(f"{data_path} has {size} bytes, its index says {expected}; {again}")
+        raise ValueError(f"{paths.data} has {size} bytes, its index says {expected}; {again}")
     if max_id >= vocab_size:
-        raise ValueError(f"{data_path} holds id {max_id}, vocab_size is {vocab_size}; {again}")
+        raise ValueError(f"{paths.data} holds id {max_id}, vocab_size is {vocab_size}; {again}")
     return num_tokens
 
 
@@ -156,29 +102,13 @@ def _read_index(folder: Path, split: str, shards: list[int]) -> pa.Table:
     """The utterances of all shards, sorted by id, with their shard and place (in tokens)."""
     tables = []
     for shard in shards:
-        path = _shard_paths(folder, split, shard)[1]
-        table = pq.read_table(path, page_checksum_verification=True).replace_schema_metadata()
+        table = parquet.read_table(shard_paths(folder, split, shard).table)
         size = table["num_tokens"].to_numpy().astype(np.int64)
-        table = table.append_column("start", pa.array(np.cumsum(size) - size))
+        table = table.replace_schema_metadata().append_column(
+            "start", pa.array(np.cumsum(size) - size)
+        )
         tables.append(table.append_column("shard", pa.array(np.full(len(size), shard))))
     return pa.concat_tables(tables).sort_by("id").combine_chunks()
-
-
-def _shard_paths(folder: Path, split: str, shard: int) -> tuple[Path, Path]:
-    stem = folder / split / f"shard-{shard:05d}"
-    return stem.with_suffix(".bin"), stem.with_suffix(".index.parquet")
-
-
-def _quarantine_path(folder: Path, shard: int) -> Path:
-    return folder / "quarantine" / f"shard-{shard:05d}.jsonl"
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there entirely or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 class TokenStore:
@@ -186,7 +116,7 @@ class TokenStore:
 
     def __init__(self, folder: Path, split: str, vocab_size: int, shards: list[int]) -> None:
         self.folder, self.split, self.vocab_size, self._shards = folder, split, vocab_size, shards
-        self._mapped: dict[int, np.ndarray] = {}
+        self._mapped: dict[Path, np.ndarray] = {}
 
     @classmethod
     def open(cls, folder: Path, split: str) -> "TokenStore":
@@ -225,8 +155,10 @@ class TokenStore:
         return np.asarray(self._index["num_samples"], dtype=np.int64)
 
     @functools.cached_property
-    def _places(self) -> np.ndarray:
-        return np.stack([self._index[name].to_numpy() for name in ("shard", "start")], axis=1)
+    def _places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Shard, first token and the one after the last, of each utterance."""
+        shard, start = (self._index[name].to_numpy() for name in ("shard", "start"))
+        return shard, start, start + self.lengths
 
     @property
     def num_tokens(self) -> int:
@@ -243,8 +175,27 @@ class TokenStore:
 
     def tokens(self, i: int) -> np.ndarray:
         """uint16 (T,): the tokens of utterance ``i``, a read-only view of the file."""
-        shard, start = self._places[i]
-        if shard not in self._mapped:
-            path = _shard_paths(self.folder, self.split, shard)[0]
-            self._mapped[shard] = np.memmap(path, ID_TYPE, mode="r")
-        return self._mapped[shard][start : start + self.lengths[i]]
+        shard, start, end = (places.item(i) for places in self._places)
+        return self._map(self._data_paths[shard])[start:end]
+
+    def frames(self, i: int) -> np.ndarray:
+        """uint16 (T,): for how many frames each token of utterance ``i`` stands.
+
+        Raises ValueError where the modality keeps none: every token stands for one frame, or for
+        no certain number.
+        """
+        shard, start, end = (places.item(i) for places in self._places)
+        path = shard_paths(self.folder, self.split, shard).frames
+        if not path.is_file():
+            raise ValueError(f"{path} does not exist: this modality keeps no run lengths")
+        return self._map(path)[start:end]
+
+    @functools.cached_property
+    def _data_paths(self) -> dict[int, Path]:
+        return {s: shard_paths(self.folder, self.split, s).data for s in self._shards}
+
+    def _map(self, path: Path) -> np.ndarray:
+        """A file's numbers as a plain array: views of ``np.memmap`` cost four times as much."""
+        if path not in self._mapped:
+            self._mapped[path] = np.memmap(path, ID_TYPE, mode="r").view(np.ndarray)
+        return self._mapped[path]

@@ -1,14 +1,18 @@
-import dataclasses
 import hashlib
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ray_slm import tokens
+from ray_slm import token_shards, tokens
 from ray_slm.corpora.utterance import Quarantined, Utterance, shard_of, write_utterances
-from ray_slm.tokens import TokenRow, TokenStore
+from ray_slm.modalities.modality import Form, Tokens
+from ray_slm.modalities.ragged import Ragged
+from ray_slm.token_shards import ShardWriter, is_tokenized
+from ray_slm.token_sources import CorpusRows, UnitRows
+from ray_slm.tokens import TokenStore
 
 NUM_SHARDS = 3
 VOCAB_SIZE = 300
@@ -20,13 +24,17 @@ class Echo:
     def __init__(self, vocab_size=VOCAB_SIZE):
         self.vocab_size = vocab_size
 
-    def tokenize(self, utterances, waveform):
-        return [self._one(utterance) for utterance in utterances]
+    def tokenize(self, table, waveform):
+        found = [self._one(one) for one in table["id"].to_pylist()]
+        refused = {i: one for i, one in enumerate(found) if isinstance(one, Quarantined)}
+        kept = [one for i, one in enumerate(found) if i not in refused]
+        lengths = np.array([0 if i in refused else len(one) for i, one in enumerate(found)])
+        return Tokens(np.concatenate([np.zeros(0, np.uint16), *kept]), lengths, refused)
 
-    def _one(self, utterance):
-        if utterance.id.endswith("7"):
-            return Quarantined(id=utterance.id, stage="tokenize", reason="SEVEN", detail="no")
-        return ids_of(utterance.id, self.vocab_size)
+    def _one(self, utterance_id):
+        if utterance_id.endswith("7"):
+            return Quarantined(id=utterance_id, stage="tokenize", reason="SEVEN", detail="no")
+        return ids_of(utterance_id, self.vocab_size)
 
 
 def ids_of(utterance_id, vocab_size=VOCAB_SIZE):
@@ -61,8 +69,20 @@ def utterance(utterance_id, split):
 
 
 def tokenize(corpus, out, order=range(NUM_SHARDS), vocab_size=VOCAB_SIZE):
-    counts = [tokens.tokenize_shard(corpus, s, Echo(vocab_size), None, out) for s in order]
+    counts = [shard_of_corpus(corpus, s, out, Echo(vocab_size)) for s in order]
     return counts, tokens.finish(out, vocab_size)
+
+
+def shard_of_corpus(corpus, shard, out, tokenizer=None):
+    source = CorpusRows(corpus, Form.TEXT)
+    return token_shards.tokenize_shard(source, shard, tokenizer or Echo(), None, out)
+
+
+def write_one(folder, shard, utterance_id):
+    writer = ShardWriter(folder, "train", shard)
+    rows = pa.table({"id": [utterance_id], "num_samples": [400]})
+    writer.write(rows, Ragged(np.array([1], np.uint16), np.array([1])), None)
+    writer.publish()
 
 
 @pytest.fixture
@@ -125,26 +145,25 @@ def files_of(folder):
 
 
 def test_a_shard_is_tokenized_once_all_of_it_is_written(corpus, tmp_path):
-    assert not tokens.is_tokenized(tmp_path, 0)
-    tokens.write_shard(tmp_path, "train", 0, [TokenRow("a", np.array([1], np.uint16), 400)])
-    assert not tokens.is_tokenized(tmp_path, 0)
-    tokens.tokenize_shard(corpus, 0, Echo(), None, tmp_path)
-    assert tokens.is_tokenized(tmp_path, 0)
-    assert not tokens.is_tokenized(tmp_path, 1)
+    assert not is_tokenized(tmp_path, 0)
+    write_one(tmp_path, 0, "a")
+    assert not is_tokenized(tmp_path, 0)
+    shard_of_corpus(corpus, 0, tmp_path)
+    assert is_tokenized(tmp_path, 0)
+    assert not is_tokenized(tmp_path, 1)
 
 
 def test_a_missing_shard_is_named(corpus, tmp_path):
     for shard in (0, 2):
-        tokens.tokenize_shard(corpus, shard, Echo(), None, tmp_path)
+        shard_of_corpus(corpus, shard, tmp_path)
     with pytest.raises(ValueError, match="shard 1 is not tokenized"):
         tokens.finish(tmp_path, VOCAB_SIZE)
 
 
 def test_an_id_in_two_shards_is_refused(corpus, tmp_path):
-    row = TokenRow("twice", np.array([1], np.uint16), 400)
     for shard in range(2):
-        tokens.tokenize_shard(corpus, shard, Echo(), None, tmp_path)
-        tokens.write_shard(tmp_path, "train", shard, [row])
+        shard_of_corpus(corpus, shard, tmp_path)
+        write_one(tmp_path, shard, "twice")
     with pytest.raises(ValueError, match="the id twice stands in two shards"):
         tokens.finish(tmp_path, VOCAB_SIZE)
 
@@ -174,7 +193,7 @@ def test_a_flipped_byte_in_an_index_is_found_when_it_is_read(store):
     path = store / "train" / "shard-00001.index.parquet"
     chunk = pq.read_metadata(path).row_group(0).column(0)
     content = bytearray(path.read_bytes())
-    place = (chunk.dictionary_page_offset or chunk.data_page_offset) + 40
+    place = chunk.data_page_offset + chunk.total_compressed_size - 5  # behind the page's header
     content[place] ^= 0xFF
     path.write_bytes(content)
     with pytest.raises(OSError, match=r"(?i)crc|checksum|corrupt"):
@@ -184,7 +203,7 @@ def test_a_flipped_byte_in_an_index_is_found_when_it_is_read(store):
 def test_ids_beyond_the_vocabulary_are_refused(corpus, store):
     with pytest.raises(ValueError, match=r"shard-0000\d\.bin holds id \d+, vocab_size is 100"):
         tokens.finish(store, 100)
-    tokens.tokenize_shard(corpus, 1, Echo(500), None, store)
+    shard_of_corpus(corpus, 1, store, Echo(500))
     with pytest.raises(ValueError, match=r"shard-00001\.bin holds id 4\d\d, vocab_size is 300"):
         TokenStore.open(store, "train")
 
@@ -215,32 +234,104 @@ def test_opening_reads_no_tokens_and_no_index(store):
         _ = found.ids
 
 
+def libriheavy_id(i):
+    return (
+        f"small/{i % 900}/sea_fairies_{i % 77:04d}_librivox_64kb_mp3/{i:05d}_sea_fairies_64kb_{i}"
+    )
+
+
 def test_a_token_at_50_hz_costs_little_more_than_its_two_bytes(tmp_path):
     rng = np.random.default_rng(0)
-    rows = [
-        TokenRow(f"emma-{i:05d}-{hashlib.sha256(bytes([i % 256])).hexdigest()[:8]}", ids, 320 * 250)
-        for i in range(1_000)
-        for ids in [rng.integers(0, 500, rng.integers(100, 400)).astype(np.uint16)]
-    ]
-    tokens.write_shard(tmp_path, "train", 0, rows)
-    num_bytes = sum(path.stat().st_size for path in files_of(tmp_path))
-    assert num_bytes <= 2.1 * sum(len(row.ids_T) for row in rows)
+    ids = sorted(libriheavy_id(i) for i in range(1_000))
+    lengths = rng.integers(100, 1_400, len(ids))
+    rows = pa.table({"id": ids, "num_samples": lengths * 320 + 80})
+    writer = ShardWriter(tmp_path, "train", 0)
+    flat = rng.integers(0, 500, lengths.sum()).astype(np.uint16)
+    writer.write(rows, Ragged(flat, lengths), None)
+    writer.publish()
+    assert sum(path.stat().st_size for path in files_of(tmp_path)) <= 2.03 * len(flat)
 
 
 def test_ids_of_the_specials_are_never_written(corpus, tmp_path):
     class Beyond(Echo):
-        def tokenize(self, utterances, waveform):
-            return [np.array([self.vocab_size], np.uint16) for _ in utterances]
+        def _one(self, utterance_id):
+            return np.array([self.vocab_size], np.uint16)
 
     with pytest.raises(AssertionError, match="bad ids"):
-        tokens.tokenize_shard(corpus, 0, Beyond(), None, tmp_path)
-    assert not tokens.is_tokenized(tmp_path, 0)
+        shard_of_corpus(corpus, 0, tmp_path, Beyond())
+    assert not is_tokenized(tmp_path, 0)
+    assert not files_of(tmp_path)
 
 
 def test_an_utterance_is_quarantined_under_its_own_id(corpus, tmp_path):
     class Mixed(Echo):
-        def _one(self, utterance):
-            return super()._one(dataclasses.replace(utterance, id="a-007"))
+        def _one(self, utterance_id):
+            return super()._one("a-007")
 
     with pytest.raises(AssertionError, match="under another id"):
-        tokens.tokenize_shard(corpus, 0, Mixed(), None, tmp_path)
+        shard_of_corpus(corpus, 0, tmp_path, Mixed())
+
+
+def test_who_has_no_tokens_has_a_reason(corpus, tmp_path):
+    class Silent(Echo):
+        def _one(self, utterance_id):
+            return np.zeros(0, np.uint16)
+
+    with pytest.raises(AssertionError, match="no reason"):
+        shard_of_corpus(corpus, 0, tmp_path, Silent())
+
+
+def test_chunks_of_a_shard_change_no_byte(corpus, tmp_path, monkeypatch):
+    tokenize(corpus, tmp_path / "whole")
+    monkeypatch.setattr("ray_slm.token_sources.CHUNK_ROWS", 7)
+    tokenize(corpus, tmp_path / "chunks")
+    for path in files_of(tmp_path / "whole"):
+        same = tmp_path / "chunks" / path.relative_to(tmp_path / "whole")
+        assert path.read_bytes() == same.read_bytes(), path.name
+
+
+def test_ids_that_are_not_sorted_are_refused(tmp_path):
+    writer = ShardWriter(tmp_path, "train", 0)
+    rows = pa.table({"id": ["b", "a"], "num_samples": [400, 400]})
+    with pytest.raises(AssertionError, match="not sorted after b"):
+        writer.write(rows, Ragged(np.zeros(2, np.uint16), np.array([1, 1])), None)
+
+
+class Halves(Echo):
+    """Reads the units of another store: every second one, which stands for two frames."""
+
+    def tokenize(self, table, waveform):
+        flat, lengths = [], []
+        for units in table["units"].to_pylist():
+            flat += units[::2]
+            lengths.append(len(units[::2]))
+        frames = np.full(len(flat), 2, np.uint16)
+        return Tokens(np.array(flat, np.uint16), np.array(lengths), {}, frames)
+
+
+def test_a_derived_store_holds_the_same_ids_and_what_was_refused_before(store, tmp_path_factory):
+    out = tmp_path_factory.mktemp("derived")
+    for shard in range(NUM_SHARDS):
+        token_shards.tokenize_shard(UnitRows(store), shard, Halves(), None, out)
+    summary = tokens.finish(out, VOCAB_SIZE)
+    assert summary["quarantined"] == {"SEVEN": 20}
+    for split in ("train", "dev"):
+        units, halves = TokenStore.open(store, split), TokenStore.open(out, split)
+        assert halves.ids == units.ids
+        assert halves.num_samples.tolist() == units.num_samples.tolist()
+        for i in range(len(units)):
+            np.testing.assert_array_equal(halves.tokens(i), units.tokens(i)[::2])
+            np.testing.assert_array_equal(halves.frames(i), np.full(len(halves.tokens(i)), 2))
+
+
+def test_a_store_without_run_lengths_says_so(store):
+    with pytest.raises(ValueError, match="keeps no run lengths"):
+        TokenStore.open(store, "train").frames(0)
+
+
+def test_what_killed_workers_left_behind_is_removed(corpus, tmp_path):
+    tokenize(corpus, tmp_path)
+    before = sorted(files_of(tmp_path))
+    (tmp_path / "train" / ".shard-00001.bin.0123").write_bytes(b"half")
+    tokens.finish(tmp_path, VOCAB_SIZE)
+    assert sorted(files_of(tmp_path)) == before

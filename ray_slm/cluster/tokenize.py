@@ -1,21 +1,29 @@
-"""Tokenize a corpus by Ray Data: a stream of shard numbers through a map, an actor pool for audio.
+"""Tokenizing by Ray Data: a stream of numbers through a map, an actor pool where audio is encoded.
 
-Each task writes the token shard of the corpus shard it was given, so the stream carries counts
-only, memory stays flat, and the bytes do not depend on the number of workers.
+Each task writes the token shard of the corpus shard it was given (or a piece of a codebook's
+features), so the stream carries counts only, memory stays flat, and the bytes do not depend on the
+number of workers.  Ray Data starts no more tasks than its pool takes: nothing waits in memory.
 """
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import ray
 import ray.data
 
 from ray_slm.modalities.modality import Form
+from ray_slm.modalities.speech_units import device
+from ray_slm.pace import Pacer
 from ray_slm.recipes import Tokenize
 from ray_slm.scheduling.stage import Stage
+from ray_slm.stages import codebook
 from ray_slm.stages import tokenize as verbs
 from ray_slm.stages.site import Site
 
 ENCODER_CPUS = 1.0
 LIGHT_CPUS = 0.25  # a look-up table or SentencePiece: seconds of work
+
+Batch = dict[str, np.ndarray]
 
 
 class ShardTokenizer:
@@ -25,13 +33,29 @@ class ShardTokenizer:
         self._stage, self._site = stage, site
         self._tokenizer = verbs.load_tokenizer(stage, site)
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """``shard`` numbers (B,) -> ``num_utterances`` (B,)."""
-        counts = [
-            verbs.tokenize_shard(self._stage, self._site, self._tokenizer, int(shard))
-            for shard in batch["shard"]
+    def __call__(self, batch: Batch) -> Batch:
+        """``number`` of shards (B,) -> ``seconds`` of audio in each (B,)."""
+        found = [
+            verbs.tokenize_one(self._stage, self._site, self._tokenizer, int(shard)).seconds
+            for shard in batch["number"]
         ]
-        return {"num_utterances": np.array(counts)}
+        return {"seconds": np.array(found)}
+
+
+class PieceEncoder:
+    """Loads the encoder once per actor and encodes pieces of a codebook's sample."""
+
+    def __init__(self, stage: Stage, site: Site) -> None:
+        self._stage, self._site = stage, site
+        self._encoder = codebook.stream_of(stage).extractor.load(site.places, device())
+
+    def __call__(self, batch: Batch) -> Batch:
+        """``number`` of pieces (B,) -> ``seconds`` of audio in each (B,)."""
+        found = [
+            codebook.encode_piece(self._stage, self._site, self._encoder, int(piece)).seconds
+            for piece in batch["number"]
+        ]
+        return {"seconds": np.array(found)}
 
 
 @ray.remote(max_retries=2, num_cpus=LIGHT_CPUS)
@@ -40,50 +64,95 @@ def finish(stage: Stage, site: Site) -> None:
     verbs.finish(stage, site, verbs.load_tokenizer(stage, site).vocab_size)
 
 
+@ray.remote(max_retries=2, num_cpus=LIGHT_CPUS)
+def choose_sample(stage: Stage, site: Site) -> list[int]:
+    """The pieces of a codebook's sample that are not encoded yet."""
+    return codebook.begin(stage, site)
+
+
+@ray.remote(max_retries=2, num_cpus=ENCODER_CPUS)
+def finish_codebook(stage: Stage, site: Site) -> None:
+    """K-means on the encoded sample, and the record."""
+    codebook.finish(stage, site)
+
+
 def tokenize(stage: Stage, site: Site) -> None:
     """All missing shards through Ray Data, then the summary and the record."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
     recipe = stage.recipe
     assert isinstance(recipe, Tokenize)
     shards = verbs.missing_shards(stage, site)
     if shards:
-        stream = ray.data.from_items(
-            [{"shard": s} for s in shards], override_num_blocks=len(shards)
-        )
-        counted = _mapped(stream, stage, site, audio=recipe.stream.form is Form.AUDIO)
-        for _batch in counted.iter_batches(batch_size=None):
-            pass  # each batch is a shard on disk already; iterating keeps the stream moving
+        audio = recipe.stream.form is Form.AUDIO
+        mapped = _by_encoders(ShardTokenizer) if audio else _by_tasks
+        _stream(shards, mapped, stage, site, verbs.pacer(stage, site, shards))
     ray.get(finish.options(name=stage.name).remote(stage, site))
 
 
-def _mapped(stream: ray.data.Dataset, stage: Stage, site: Site, *, audio: bool) -> ray.data.Dataset:
-    if not audio:
+def fit_codebook(stage: Stage, site: Site) -> None:
+    """The sample's missing pieces through Ray Data, then k-means in one task."""
+    pieces = ray.get(choose_sample.options(name=stage.name).remote(stage, site))
+    if pieces:
+        pacer = codebook.pacer(stage, site, pieces)
+        _stream(pieces, _by_encoders(PieceEncoder), stage, site, pacer)
+    ray.get(finish_codebook.options(name=stage.name).remote(stage, site))
+
+
+Mapped = Callable[[ray.data.Dataset, Stage, Site, int], ray.data.Dataset]
+
+
+def _stream(numbers: Sequence[int], mapped: Mapped, stage: Stage, site: Site, pacer: Pacer) -> None:
+    """Send numbers through a map; the pace is written as each comes out."""
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    rows = [{"number": number} for number in numbers]
+    stream = ray.data.from_items(rows, override_num_blocks=len(rows))
+    for batch in mapped(stream, stage, site, len(rows)).iter_batches(batch_size=None):
+        pacer.add(float(batch["seconds"].sum()))
+
+
+def _by_encoders(actor: type) -> Mapped:
+    """A pool of actors, sized from the cluster's GPUs, or from its processors."""
+
+    def mapped(stream: ray.data.Dataset, stage: Stage, site: Site, most: int) -> ray.data.Dataset:
+        gpus = stage.demand.gpus
         return stream.map_batches(
-            _tokenize_light, fn_args=(stage, site), batch_size=1, num_cpus=LIGHT_CPUS
+            actor,
+            fn_constructor_args=(stage, site),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, pool_size(gpus))),
+            num_cpus=ENCODER_CPUS,
+            num_gpus=gpus or None,
         )
-    # A pool that could take every processor would starve the reader that feeds it.
-    most = max(1, int(ray.cluster_resources().get("CPU", 1)) // 2)
+
+    return mapped
+
+
+def pool_size(gpus: float) -> int:
+    """Encoders that the cluster holds: by GPUs where each takes some, else half its processors.
+
+    A pool that could take every processor would starve the reader that feeds it.
+    """
+    resources = ray.cluster_resources()
+    if gpus:
+        return max(1, int(resources.get("GPU", 0) / gpus))
+    return max(1, int(resources.get("CPU", 1)) // 2)
+
+
+def _by_tasks(stream: ray.data.Dataset, stage: Stage, site: Site, most: int) -> ray.data.Dataset:
+    """Plain tasks, at most one per processor: a tokenizer is loaded in milliseconds."""
+    processors = max(1, int(ray.cluster_resources().get("CPU", 1)))
     return stream.map_batches(
-        ShardTokenizer,
-        fn_constructor_args=(stage, site),
+        _tokenize_light,
+        fn_args=(stage, site),
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
-        num_cpus=ENCODER_CPUS,
+        num_cpus=LIGHT_CPUS,
+        concurrency=min(most, processors),
     )
 
 
-def _tokenize_light(
-    batch: dict[str, np.ndarray], stage: Stage, site: Site
-) -> dict[str, np.ndarray]:
-    return _light(stage.address, stage, site)(batch)
+def _tokenize_light(batch: Batch, stage: Stage, site: Site) -> Batch:
+    if stage.address not in _tokenizers:
+        _tokenizers[stage.address] = ShardTokenizer(stage, site)
+    return _tokenizers[stage.address](batch)
 
 
-_tokenizers: dict[str, ShardTokenizer] = {}
-
-
-def _light(address: str, stage: Stage, site: Site) -> ShardTokenizer:
-    """One tokenizer per process and stage: a look-up table or a SentencePiece model."""
-    if address not in _tokenizers:
-        _tokenizers[address] = ShardTokenizer(stage, site)
-    return _tokenizers[address]
+_tokenizers: dict[str, ShardTokenizer] = {}  # one per process and stage

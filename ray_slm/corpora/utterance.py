@@ -6,13 +6,14 @@ membership by hash of the id, rows sorted by id), ``audio/``, ``quarantine.jsonl
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NewType
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
+
+from ray_slm import parquet
 
 Seconds = NewType("Seconds", float)
 SAMPLE_RATE_HZ = 16_000
@@ -83,23 +84,33 @@ def shard_path(folder: Path, shard: int) -> Path:
     return folder / "utterances" / f"shard-{shard:05d}.parquet"
 
 
+def as_table(utterances: Iterable[Utterance]) -> pa.Table:
+    """Utterances as a table of ``SCHEMA``, in their order."""
+    return pa.Table.from_pylist([dataclasses.asdict(u) for u in utterances], schema=SCHEMA)
+
+
 def write_utterances(folder: Path, shard: int, utterances: Iterable[Utterance]) -> None:
     """Write one shard, sorted by id."""
-    rows = sorted((dataclasses.asdict(u) for u in utterances), key=lambda row: row["id"])
-    path = shard_path(folder, shard)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), draft, write_page_checksum=True)
-    draft.replace(path)
+    ordered = sorted(utterances, key=lambda utterance: utterance.id)
+    parquet.write_table(shard_path(folder, shard), as_table(ordered))
 
 
 def read_shard(folder: Path, shard: int) -> list[Utterance]:
     """The utterances of one shard, sorted by id."""
-    table = pq.read_table(shard_path(folder, shard), page_checksum_verification=True)
+    table = parquet.read_table(shard_path(folder, shard))
     return [
         Utterance(**{**row, "phones": tuple(row["phones"]), "ends": tuple(row["ends"])})
         for row in table.to_pylist()
     ]
+
+
+def read_tables(
+    folder: Path, columns: Sequence[str], split: str, num_rows: int = 4096
+) -> Iterator[pa.Table]:
+    """Some columns of one split, ``num_rows`` utterances of a shard at a time."""
+    for shard in range(num_shards(folder)):
+        for table in parquet.read_batches(shard_path(folder, shard), columns, num_rows):
+            yield table.filter(pc.equal(table["split"], split))
 
 
 def num_shards(folder: Path) -> int:

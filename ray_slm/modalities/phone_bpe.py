@@ -2,36 +2,49 @@
 
 Pieces may cross words but never a silence: the phones are cut at silences first, each silence is
 the token 0, and SentencePiece sees only what lies between.
-Legend: T tokens.
+Legend: B utterances, P phones, R runs between silences, K runs and silences, T tokens.
 """
 
 import dataclasses
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from ray_slm.corpora.lexicon import PHONES, SILENCE
-from ray_slm.corpora.utterance import Quarantined, Utterance
-from ray_slm.modalities.modality import Form, Modality, Waveform
-from ray_slm.modalities.phone_raw import spoken_phones
-from ray_slm.modalities.sampling import sample_by_hash
-from ray_slm.modalities.sentence_pieces import Pieces, fit_pieces
+from ray_slm.modalities.letters import LETTERS, as_strings
+from ray_slm.modalities.modality import Form, Modality, Tokens, Waveform
+from ray_slm.modalities.phone_raw import SILENCE_ID, spoken_phones
+from ray_slm.modalities.ragged import Ragged, row_sums, starts
+from ray_slm.modalities.sampling import one_each, sample_by_hash
+from ray_slm.modalities.sentence_pieces import Fitting, Pieces, fit_pieces, fitting_summary
 
 NAME = "phone-bpe"
-SILENCE_ID = 0
-_LETTER = {phone: chr(0xE000 + i) for i, phone in enumerate(PHONES)}  # private use: no meaning
-_PHONE = {letter: phone for phone, letter in _LETTER.items()}
+SILENCE_TOKEN = 0
+_LETTERS = LETTERS[: len(PHONES)]
+_PHONE = dict(zip(_LETTERS, PHONES, strict=True))
 
 
-def _runs(phones: Sequence[str]) -> list[str]:
-    """Runs of letters; every silence is a run of its own letter."""
-    letters = (_LETTER[phone] for phone in phones)
-    grouped = itertools.groupby(letters, key=lambda letter: letter == _LETTER[SILENCE])
-    return ["".join(group) for _, group in grouped]
+class Parts(NamedTuple):
+    """Runs (R,) of phones as strings; which of the K parts are silences; K of each utterance."""
+
+    runs: list[str]
+    silent_K: np.ndarray
+    lengths_B: np.ndarray
+
+
+def _parts(phones: Tokens) -> Parts:
+    silent_P = phones.flat_T == SILENCE_ID
+    begins_P = silent_P.copy()  # a part begins at a silence, after one, and with an utterance
+    begins_P[1:] |= silent_P[:-1]
+    begins_P[starts(phones.lengths_B)[phones.lengths_B > 0]] = True
+    begin_K = np.flatnonzero(begins_P)
+    silent_K = silent_P[begin_K]
+    length_K = np.diff(begin_K, append=len(silent_P))
+    runs = as_strings(Ragged(phones.flat_T[~silent_P], length_K[~silent_K]))
+    return Parts(runs.to_pylist(), silent_K, row_sums(begins_P, phones.lengths_B))
 
 
 class PhoneBpeTokenizer:
@@ -41,34 +54,25 @@ class PhoneBpeTokenizer:
         self.vocab_size = pieces.num_pieces + 1
         self._pieces = pieces
 
-    def tokenize(
-        self, utterances: Sequence[Utterance], waveform: Waveform
-    ) -> list[np.ndarray | Quarantined]:
-        """uint16 ids (T,), silence being 0, or why there are none."""
-        spoken = [spoken_phones(utterance) for utterance in utterances]
-        runs = [[] if isinstance(phones, Quarantined) else _runs(phones) for phones in spoken]
-        encoded = iter(self._encode([run for one in runs for run in one]))
-        ids = [list(itertools.islice(encoded, len(one))) for one in runs]
-        return [
-            phones if isinstance(phones, Quarantined) else np.concatenate(parts)
-            for phones, parts in zip(spoken, ids, strict=True)
-        ]
+    def tokenize(self, table: pa.Table, waveform: Waveform) -> Tokens:
+        """Ids of pieces, silence being 0, or why there are none."""
+        phones = spoken_phones(table)
+        parts = _parts(phones)
+        pieces = self._pieces.encode(parts.runs)
+        length_K = np.ones(len(parts.silent_K), dtype=np.int64)
+        length_K[~parts.silent_K] = pieces.lengths_B
+        flat_T = np.full(length_K.sum(), SILENCE_TOKEN, dtype=np.uint16)
+        flat_T[np.repeat(~parts.silent_K, length_K)] = pieces.flat_N + 1
+        return Tokens(flat_T, row_sums(length_K, parts.lengths_B), phones.refused)
 
     def decode(self, ids_T: np.ndarray) -> tuple[str, ...]:
         """The phones with these ids."""
+        silence = _LETTERS[SILENCE_ID]
         parts = (
-            _LETTER[SILENCE] if i == SILENCE_ID else self._pieces.decode(np.array([int(i) - 1]))
+            silence if i == SILENCE_TOKEN else self._pieces.decode(np.array([int(i) - 1]))
             for i in ids_T
         )
         return tuple(_PHONE[letter] for part in parts for letter in part)
-
-    def _encode(self, runs: Sequence[str]) -> list[np.ndarray]:
-        silence = np.array([SILENCE_ID], dtype=np.uint16)
-        spoken = iter(self._pieces.encode([run for run in runs if run != _LETTER[SILENCE]]))
-        return [
-            silence if run == _LETTER[SILENCE] else (next(spoken) + 1).astype(np.uint16)
-            for run in runs
-        ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +84,6 @@ class PhoneBpe:
 
     REVISION: ClassVar[int] = 1
     form = Form.PHONES
-    fits = True
 
     vocab_size: int = 2048
     max_sentences: int = 1_000_000
@@ -88,29 +91,26 @@ class PhoneBpe:
 
     def fit(
         self,
-        utterances: Iterable[Utterance],
+        tables: Iterable[pa.Table],
         waveform: Waveform,
         folder: Path,
         places: Mapping[str, Path],
     ) -> dict[str, object]:
         """Fit and write the pieces.  Raises ValueError when the data cannot fill them."""
-        chosen = sample_by_hash(utterances, self.max_sentences, lambda _: 1, self.seed)
-        spoken = [phones for u in chosen if not isinstance(phones := spoken_phones(u), Quarantined)]
-        runs = [run for phones in spoken for run in _runs(phones) if run != _LETTER[SILENCE]]
-        pieces = fit_pieces(
-            runs,
-            self.vocab_size - 1,
-            alphabet="".join(_LETTER[phone] for phone in PHONES if phone != SILENCE),
+        chosen = sample_by_hash(tables, self.max_sentences, one_each, self.seed)
+        phones = spoken_phones(chosen)
+        fitting = Fitting(
+            num_pieces=self.vocab_size - 1,
+            alphabet="".join(_LETTERS[i] for i in range(len(PHONES)) if i != SILENCE_ID),
             by_script=False,
-            name=f"{NAME} (silence apart)",
+            name=f"{NAME} ({SILENCE} apart)",
         )
+        pieces = fit_pieces(_parts(phones).runs, fitting)
         pieces.write(folder)
-        return {
-            "vocab_size": pieces.num_pieces + 1,
-            "num_sentences": len(spoken),
-            "num_refused": len(chosen) - len(spoken),
-            "sentencepiece": version("sentencepiece"),
-        }
+        refused = len(phones.refused)
+        return fitting_summary(
+            pieces.num_pieces + 1, num_sentences=len(chosen) - refused, num_refused=refused
+        )
 
     def load(self, vocabulary: Path | None, places: Mapping[str, Path]) -> PhoneBpeTokenizer:
         """The tokenizer with the fitted pieces."""

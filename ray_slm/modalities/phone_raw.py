@@ -1,46 +1,97 @@
 """Phone-Raw: one token per phone interval of the alignment, silences included (71 symbols).
 
 The other two phone modalities read the same intervals, so that they differ in form alone.
-Legend: T phones.
+Legend: B utterances, P intervals of all of them, T tokens.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from ray_slm.corpora.alignment import SNIPPED_SAMPLES
 from ray_slm.corpora.lexicon import PHONES, SILENCE
-from ray_slm.corpora.utterance import Quarantined, Utterance
-from ray_slm.modalities.modality import Form, Modality, Waveform
+from ray_slm.corpora.utterance import Quarantined
+from ray_slm.modalities.modality import Form, Modality, Tokens, Waveform, refuse
+from ray_slm.modalities.ragged import Ragged, array, list_values, row_sums, starts, without_rows
 
-STAGE = "tokenize"
-PHONE_IDS = {phone: i for i, phone in enumerate(PHONES)}
+SILENCE_ID = PHONES.index(SILENCE)
+_PHONE_IDS = {phone: i for i, phone in enumerate(PHONES)}
+_UNKNOWN = len(PHONES)
 
 
-def spoken_phones(utterance: Utterance) -> list[str] | Quarantined:
-    """The phones in order, neighboring silences merged, an unlabeled end counted as silence.
+class Intervals(NamedTuple):
+    """Phone ids (P,) as aligned, with intervals per utterance (B,), and who is refused."""
+
+    ids_P: np.ndarray
+    lengths_B: np.ndarray
+    refused: dict[int, Quarantined]
+
+
+def intervals(table: pa.Table) -> Intervals:
+    """The intervals of a table's alignments.
 
     Refuses utterances without phones (NO_PHONES) and symbols outside the inventory
     (UNKNOWN_SYMBOL), which are named.
     """
-    if not utterance.phones:
-        return _refuse(utterance, "NO_PHONES", "there is no alignment")
-    unknown = sorted({phone for phone in utterance.phones if phone not in PHONE_IDS})
-    if unknown:
-        detail = f"the alignment has {', '.join(map(repr, unknown))}, outside the {len(PHONES)}"
-        return _refuse(utterance, "UNKNOWN_SYMBOL", f"{detail} phones")
-    phones = list(utterance.phones)
-    if utterance.ends and utterance.num_samples - utterance.ends[-1] > SNIPPED_SAMPLES:
-        phones.append(SILENCE)
-    pairs = zip([None, *phones[:-1]], phones, strict=True)
-    return [phone for before, phone in pairs if not phone == before == SILENCE]
+    phones = array(table, "phones")
+    values, lengths_B = list_values(phones)
+    coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+    names = coded.dictionary.to_pylist()
+    ids = np.array([_PHONE_IDS.get(name, _UNKNOWN) for name in names], dtype=np.uint16)
+    ids_P = ids[coded.indices.to_numpy()] if len(coded) else np.zeros(0, np.uint16)
+    refused_B = lengths_B == 0
+    if (unknown_P := ids_P == _UNKNOWN).any():
+        refused_B |= row_sums(unknown_P, lengths_B) > 0
+    refused = {
+        int(row): _refusal(table["id"][row].as_py(), phones[row].as_py())
+        for row in np.flatnonzero(refused_B)
+    }
+    return Intervals(*without_rows(Ragged(ids_P, lengths_B), refused_B), refused)
 
 
-def _refuse(utterance: Utterance, reason: str, detail: str) -> Quarantined:
-    return Quarantined(id=utterance.id, stage=STAGE, reason=reason, detail=detail)
+def _refusal(utterance_id: str, phones: list[str]) -> Quarantined:
+    if not phones:
+        return refuse(utterance_id, "NO_PHONES", "there is no alignment")
+    unknown = ", ".join(map(repr, sorted(set(phones) - set(PHONES))))
+    detail = f"the alignment has {unknown}, outside the {len(PHONES)} phones"
+    return refuse(utterance_id, "UNKNOWN_SYMBOL", detail)
+
+
+def interval_ends(table: pa.Table, refused: Mapping[int, Quarantined]) -> Ragged:
+    """Ends in samples (P,) of the intervals that ``intervals`` kept."""
+    values, lengths_B = list_values(array(table, "ends"))
+    dropped_B = np.zeros(len(lengths_B), dtype=bool)
+    dropped_B[list(refused)] = True
+    return without_rows(Ragged(values.to_numpy(), lengths_B), dropped_B)
+
+
+def last_ends(ends: Ragged) -> np.ndarray:
+    """int64 (B,): where each alignment ends; 0 where there is none."""
+    last_B = np.zeros(len(ends.lengths_B), dtype=np.int64)
+    some_B = ends.lengths_B > 0
+    last_B[some_B] = ends.flat_N[np.cumsum(ends.lengths_B)[some_B] - 1]
+    return last_B
+
+
+def spoken_phones(table: pa.Table) -> Tokens:
+    """The phones in order, neighboring silences merged, an unlabeled end counted as silence."""
+    ids_P, lengths_B, refused = intervals(table)
+    ends = interval_ends(table, refused)
+    gap_B = array(table, "num_samples").to_numpy() - last_ends(ends)
+    silent_end_B = (ends.lengths_B > 0) & (gap_B > SNIPPED_SAMPLES)
+    if silent_end_B.any():
+        ids_P = np.insert(ids_P, np.cumsum(lengths_B)[silent_end_B], SILENCE_ID)
+        lengths_B = lengths_B + silent_end_B
+    silent_P = ids_P == SILENCE_ID
+    again_P = np.zeros(len(ids_P), dtype=bool)
+    again_P[1:] = silent_P[1:] & silent_P[:-1]
+    again_P[starts(lengths_B)[lengths_B > 0]] = False
+    lengths_B = lengths_B - row_sums(again_P, lengths_B)
+    return Tokens(ids_P[~again_P], lengths_B, refused)
 
 
 class PhoneRawTokenizer:
@@ -48,21 +99,13 @@ class PhoneRawTokenizer:
 
     vocab_size = len(PHONES)
 
-    def tokenize(
-        self, utterances: Sequence[Utterance], waveform: Waveform
-    ) -> list[np.ndarray | Quarantined]:
-        """uint16 ids (T,), one per interval, or why there are none."""
-        return [_ids(spoken_phones(utterance)) for utterance in utterances]
+    def tokenize(self, table: pa.Table, waveform: Waveform) -> Tokens:
+        """One id per interval, or why there are none."""
+        return spoken_phones(table)
 
     def decode(self, ids_T: np.ndarray) -> tuple[str, ...]:
         """The phones with these ids."""
         return tuple(PHONES[i] for i in ids_T)
-
-
-def _ids(phones: list[str] | Quarantined) -> np.ndarray | Quarantined:
-    if isinstance(phones, Quarantined):
-        return phones
-    return np.array([PHONE_IDS[phone] for phone in phones], dtype=np.uint16)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,17 +114,6 @@ class PhoneRaw:
 
     REVISION: ClassVar[int] = 1
     form = Form.PHONES
-    fits = False
-
-    def fit(
-        self,
-        utterances: Iterable[Utterance],
-        waveform: Waveform,
-        folder: Path,
-        places: Mapping[str, Path],
-    ) -> dict[str, object]:
-        """Nothing to fit: raises TypeError."""
-        raise TypeError("Phone-Raw has a fixed vocabulary: there is nothing to fit")
 
     def load(self, vocabulary: Path | None, places: Mapping[str, Path]) -> PhoneRawTokenizer:
         """The tokenizer."""

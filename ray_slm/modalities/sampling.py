@@ -5,46 +5,66 @@ Anything but training utterances is refused here, once for every vocabulary.
 """
 
 import hashlib
-import heapq
 from collections.abc import Callable, Iterable
 
-from ray_slm.corpora.utterance import Utterance
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 TRAINING_SPLIT = "train"
 
+Weight = Callable[[pa.Table], np.ndarray]  # table -> int64 (B,)
 
-def sample_by_hash(
-    utterances: Iterable[Utterance],
-    enough: float,
-    weight: Callable[[Utterance], float],
-    seed: int,
-) -> list[Utterance]:
+
+def sample_by_hash(tables: Iterable[pa.Table], enough: int, weight: Weight, seed: int) -> pa.Table:
     """The utterances of smallest seeded hash whose weights reach ``enough``, sorted by id.
 
-    All of them when they do not reach it.  Holds the sample only, whatever the corpus's size.
-    Raises ValueError when there is none, or when one is not of the training split.
+    All of them when they do not reach it.  Holds the sample and one table only, whatever the
+    corpus's size.  Raises ValueError when there is none, or one is not of the training split.
     """
-    kept: list[tuple[int, str, Utterance]] = []  # a heap with the largest hash on top
-    total = 0.0
-    for utterance in utterances:
-        _refuse_untrained(utterance)
-        heapq.heappush(kept, (-_seeded_hash(utterance.id, seed), utterance.id, utterance))
-        total += weight(utterance)
-        while total - weight(kept[0][2]) >= enough:
-            total -= weight(heapq.heappop(kept)[2])
-    if not kept:
+    kept, total = [], 0
+    for table in tables:
+        _refuse_untrained(table)
+        hashes = [_seeded_hash(one, seed) for one in table["id"].to_pylist()]
+        kept.append(table.append_column("_hash", pa.array(hashes, pa.uint64())))
+        total += int(weight(table).sum())
+        if total > 2 * enough:
+            kept = [_smallest(pa.concat_tables(kept), enough, weight)]
+            total = int(weight(kept[0]).sum())
+    if not sum(map(len, kept)):
         raise ValueError(
             "there is no training utterance to fit a vocabulary on; prepare a corpus whose "
             f"split {TRAINING_SPLIT!r} is not empty"
         )
-    return sorted((utterance for _, _, utterance in kept), key=lambda u: u.id)
+    chosen = _smallest(pa.concat_tables(kept), enough, weight)
+    return chosen.sort_by("id").drop_columns(["_hash"])
 
 
-def _refuse_untrained(utterance: Utterance) -> None:
-    if utterance.split != TRAINING_SPLIT:
+def one_each(table: pa.Table) -> np.ndarray:
+    """The weight by which utterances are counted."""
+    return np.ones(len(table), dtype=np.int64)
+
+
+def samples_of_audio(table: pa.Table) -> np.ndarray:
+    """The weight by which audio is measured, at 16 kHz."""
+    samples: np.ndarray = table["num_samples"].to_numpy()
+    return samples
+
+
+def _smallest(table: pa.Table, enough: int, weight: Weight) -> pa.Table:
+    """The rows of smallest hash, and of them as few as reach ``enough``."""
+    table = table.sort_by([("_hash", "ascending"), ("id", "ascending")])
+    weights = weight(table)
+    return table.slice(0, int((np.cumsum(weights) - weights < enough).sum()))
+
+
+def _refuse_untrained(table: pa.Table) -> None:
+    others = table.filter(pc.not_equal(table["split"].cast(pa.string()), TRAINING_SPLIT))
+    if len(others):
+        first = others.slice(0, 1).to_pylist()[0]
         raise ValueError(
-            f"utterance {utterance.id} is of split {utterance.split!r}: a vocabulary is fitted on "
-            f"split {TRAINING_SPLIT!r} only; pass read_utterances(folder, ('{TRAINING_SPLIT}',))"
+            f"utterance {first['id']} is of split {first['split']!r}: a vocabulary is fitted on "
+            f"split {TRAINING_SPLIT!r} only; pass read_tables(folder, splits=({TRAINING_SPLIT!r},))"
         )
 
 

@@ -5,14 +5,22 @@ are 0..V-1 with nothing wasted.  Every symbol of the alphabet is a piece, seen i
 hence what the raw modality accepts the BPE modality accepts too.  Training is deterministic.
 """
 
+import dataclasses
 import io
+import itertools
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+
+from ray_slm.modalities.ragged import Ragged, gather
 
 MODEL_FILE = "pieces.model"
+SPACE = "\u2581"
+MAX_WORDS = 1 << 20  # distinct words whose pieces are remembered: some 200 MB
 UNKNOWN = 0  # SentencePiece's own number; ids here are its numbers minus one
 MAX_SENTENCE_BYTES = 1 << 16  # longer sentences would be left out of training in silence
 OPTIONS: dict[str, Any] = {
@@ -32,15 +40,26 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def fit_pieces(
-    sentences: Iterable[str], num_pieces: int, *, alphabet: str, by_script: bool, name: str
-) -> "Pieces":
-    """Fit ``num_pieces`` pieces; the alphabet's symbols are among them.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fitting:
+    """What to fit: ``num_pieces``, the alphabet's symbols among them.
 
     ``by_script`` forbids pieces that mix letters, digits and punctuation.  ``name`` is the
-    modality's, for messages.  Raises ValueError when the data cannot fill so many pieces, or the
-    alphabet alone needs more.
+    modality's, for messages.
     """
+
+    num_pieces: int
+    alphabet: str
+    by_script: bool
+    name: str
+
+
+def fit_pieces(sentences: Iterable[str], fitting: Fitting) -> "Pieces":
+    """Fit pieces on sentences in the alphabet.
+
+    Raises ValueError when the data cannot fill so many, or the alphabet alone needs more.
+    """
+    name, num_pieces, alphabet = fitting.name, fitting.num_pieces, fitting.alphabet
     sentences = list(sentences)
     if not sentences:
         raise ValueError(f"{name}: no training sentence is left; see the corpus's quarantine")
@@ -50,7 +69,7 @@ def fit_pieces(
             "raise vocab_size"
         )
     # required_chars skips what is unseen: a line per symbol makes each one a piece.
-    pieces = _trained([*sentences, *alphabet.replace(" ", "")], num_pieces, by_script)
+    pieces = _trained([*sentences, *alphabet.replace(" ", "")], num_pieces, fitting.by_script)
     if pieces.num_pieces < num_pieces:
         raise ValueError(
             f"{name}: {num_pieces} pieces were asked for, but the training sentences give "
@@ -75,6 +94,16 @@ def _trained(lines: Sequence[str], num_pieces: int, by_script: bool) -> "Pieces"
     return Pieces(model.getvalue())
 
 
+def fitting_summary(vocab_size: int, *, num_sentences: int, num_refused: int) -> dict[str, object]:
+    """What a fitted vocabulary's record says."""
+    return {
+        "vocab_size": vocab_size,
+        "num_sentences": num_sentences,
+        "num_refused": num_refused,
+        "sentencepiece": version("sentencepiece"),
+    }
+
+
 class Pieces:
     """A fitted set of pieces: strings to ids 0..num_pieces-1 and back."""
 
@@ -95,14 +124,49 @@ class Pieces:
         vocabulary.mkdir(parents=True, exist_ok=True)
         (vocabulary / MODEL_FILE).write_bytes(self.model)
 
-    def encode(self, sentences: Sequence[str]) -> list[np.ndarray]:
-        """int64 ids (T,) per sentence; the symbols were checked before, so none is unknown."""
+    def encode(self, sentences: Sequence[str]) -> Ragged:
+        """uint16 ids of each sentence; the symbols were checked before, so none is unknown."""
         encoded = self._processor.encode(list(sentences), num_threads=1)
-        ids = [np.asarray(numbers, dtype=np.int64) - 1 for numbers in encoded]
-        assert all((one >= 0).all() for one in ids), "a symbol outside the alphabet came through"
-        return ids
+        lengths_B = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        numbers = itertools.chain.from_iterable(encoded)
+        ids_N = np.fromiter(numbers, np.int64, lengths_B.sum()) - 1
+        assert ids_N.min(initial=0) >= 0, "a symbol outside the alphabet came through"
+        return Ragged(ids_N.astype(np.uint16), lengths_B)
 
     def decode(self, ids_T: np.ndarray) -> str:
         """The string whose pieces these are, spaces included."""
         pieces = [self._processor.id_to_piece(int(i) + 1) for i in ids_T]
-        return "".join(pieces).replace("\u2581", " ")
+        return "".join(pieces).replace(SPACE, " ")
+
+
+class WordTable:
+    """The pieces of every distinct word met so far, each word encoded once.
+
+    SentencePiece cuts training text at spaces, so no piece holds a space beyond its beginning and
+    no merge ever joins two words: the ids of a sentence are those of its words, one after the
+    other.  A model of which this does not hold is refused.
+    """
+
+    def __init__(self, pieces: Pieces) -> None:
+        texts = (pieces.decode(np.array([i])) for i in range(pieces.num_pieces))
+        if crossing := [text for text in texts if " " in text[1:]]:
+            raise ValueError(f"the piece {crossing[0]!r} crosses words; fit the vocabulary again")
+        self._pieces = pieces
+        self._forget()
+
+    def _forget(self) -> None:
+        self._rows: dict[str, int] = {}
+        self._table = Ragged(np.zeros(0, np.uint16), np.zeros(0, np.int64))
+
+    def encode(self, words: pa.Array) -> Ragged:
+        """The ids of each word of a string array, as they are with a space in front."""
+        distinct = words.dictionary_encode()
+        names = distinct.dictionary.to_pylist()
+        if len(self._rows) + len(names) > MAX_WORDS:
+            self._forget()
+        if new := [name for name in names if name not in self._rows]:
+            found = self._pieces.encode([f" {word}" for word in new])
+            self._table = Ragged(*map(np.concatenate, zip(self._table, found, strict=True)))
+            self._rows |= {word: len(self._rows) + i for i, word in enumerate(new)}
+        rows = np.fromiter((self._rows[name] for name in names), np.int64, len(names))
+        return gather(self._table, rows[distinct.indices.to_numpy()])

@@ -8,12 +8,9 @@ from ray_slm.modalities.modality import Modality
 from ray_slm.modalities.speech_units import SpeechUnits
 from ray_slm.units.hubert import HubertLayer
 
-MODALITY = Modality(
-    name="speech-hubert",
-    stream=SpeechUnits(
-        extractor=HubertLayer(checkpoint="hubert-large-ll60k", layer=20),
-        num_units=2048,
-        sample_minutes=1_200,
-    ),
-    nominal_tokens_per_second=50.0,
+STREAM = SpeechUnits(
+    extractor=HubertLayer(checkpoint="hubert-large-ll60k", layer=20),
+    num_units=2048,
+    sample_minutes=1_200,
 )
+MODALITY = Modality(name="speech-hubert", stream=STREAM, nominal_tokens_per_second=50.0)

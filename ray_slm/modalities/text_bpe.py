@@ -1,13 +1,11 @@
 """Text-BPE: SentencePiece pieces of the transcript, the topline of the paper (section 3).
 
-Pieces do not cross words, so each distinct word of a batch is encoded once and looked up after
-that: the ids equal those of whole sentences, an order of magnitude faster.
-Legend: T tokens, W words of the batch.
+Pieces do not cross words, so each distinct word is encoded once and looked up after that: the ids
+equal those of whole sentences, an order of magnitude faster.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,11 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ray_slm.corpora.text import TEXT_SYMBOLS
-from ray_slm.corpora.utterance import Quarantined, Utterance
-from ray_slm.modalities.modality import Form, Modality, Waveform
-from ray_slm.modalities.sampling import sample_by_hash
-from ray_slm.modalities.sentence_pieces import Pieces, fit_pieces
-from ray_slm.modalities.text_raw import refusal, symbol_ids
+from ray_slm.modalities.modality import Form, Modality, Tokens, Waveform
+from ray_slm.modalities.ragged import array, list_values, row_sums
+from ray_slm.modalities.sampling import one_each, sample_by_hash
+from ray_slm.modalities.sentence_pieces import (
+    Fitting,
+    Pieces,
+    WordTable,
+    fit_pieces,
+    fitting_summary,
+)
+from ray_slm.modalities.text_raw import symbols
 
 NAME = "text-bpe"
 
@@ -30,40 +34,29 @@ class TextBpeTokenizer:
 
     def __init__(self, pieces: Pieces) -> None:
         self.vocab_size = pieces.num_pieces
-        self._pieces = pieces
+        self._pieces, self._words = pieces, WordTable(pieces)
 
-    def tokenize(
-        self, utterances: Sequence[Utterance], waveform: Waveform
-    ) -> list[np.ndarray | Quarantined]:
-        """uint16 ids (T,) per transcript; symbols that Text-Raw refuses are refused here too."""
-        symbols = symbol_ids([utterance.transcript for utterance in utterances])
-        found: list[np.ndarray | Quarantined | None] = [
-            refusal(u, ids) for u, ids in zip(utterances, symbols, strict=True)
-        ]
-        good = [i for i, refused in enumerate(found) if refused is None]
-        encoded = self._encode([utterances[i].transcript for i in good])
-        for i, ids_T in zip(good, encoded, strict=True):
-            found[i] = ids_T
-        return [one for one in found if one is not None]
+    def tokenize(self, table: pa.Table, waveform: Waveform) -> Tokens:
+        """Ids of the pieces; symbols that Text-Raw refuses are refused here too."""
+        accepted_B, refused = _accepted(table)
+        lengths_B = np.zeros(len(table), dtype=np.int64)
+        if not accepted_B.any():
+            return Tokens(np.zeros(0, np.uint16), lengths_B, refused)
+        texts = array(table, "transcript").filter(pa.array(accepted_B))
+        words, words_B = list_values(pc.split_pattern(texts.cast(pa.large_string()), " "))
+        pieces = self._words.encode(words)
+        lengths_B[accepted_B] = row_sums(pieces.lengths_B, words_B)
+        return Tokens(pieces.flat_N, lengths_B, refused)
 
     def decode(self, ids_T: np.ndarray) -> str:
         """The text with these ids."""
         return self._pieces.decode(ids_T).removeprefix(" ")
 
-    def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        if not texts:
-            return []
-        words = pc.split_pattern(pa.array(texts, pa.large_string()), " ")
-        distinct = words.flatten().dictionary_encode()
-        word_W = distinct.indices.to_numpy()
-        table = self._pieces.encode([f" {word}" for word in distinct.dictionary.to_pylist()])
-        size = np.array([len(ids) for ids in table])
-        start, flat = np.cumsum(size) - size, np.concatenate(table)
-        size_W = size[word_W]
-        end_W = np.cumsum(size_W)
-        shift_W = start[word_W] - (end_W - size_W)  # from a place in the batch to one in the table
-        ids = flat[np.arange(end_W[-1]) + np.repeat(shift_W, size_W)].astype(np.uint16)
-        return np.split(ids, end_W[words.offsets.to_numpy()[1:-1] - 1])
+
+def _accepted(table: pa.Table) -> tuple[np.ndarray, Mapping]:
+    """bool (B,): whose transcripts have symbols only, and why the others are refused."""
+    found = symbols(table)
+    return found.lengths_B > 0, found.refused
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +68,6 @@ class TextBpe:
 
     REVISION: ClassVar[int] = 1
     form = Form.TEXT
-    fits = True
 
     vocab_size: int = 2048
     max_sentences: int = 1_000_000
@@ -83,31 +75,23 @@ class TextBpe:
 
     def fit(
         self,
-        utterances: Iterable[Utterance],
+        tables: Iterable[pa.Table],
         waveform: Waveform,
         folder: Path,
         places: Mapping[str, Path],
     ) -> dict[str, object]:
         """Fit and write the pieces.  Raises ValueError when the data cannot fill them."""
-        chosen = sample_by_hash(utterances, self.max_sentences, lambda _: 1, self.seed)
-        symbols = symbol_ids([u.transcript for u in chosen])
-        texts = [
-            u.transcript for u, ids in zip(chosen, symbols, strict=True) if not refusal(u, ids)
-        ]
-        pieces = fit_pieces(
-            (f" {text}" for text in texts),
-            self.vocab_size,
-            alphabet="".join(TEXT_SYMBOLS),
-            by_script=True,
-            name=NAME,
+        chosen = sample_by_hash(tables, self.max_sentences, one_each, self.seed)
+        accepted_B, _ = _accepted(chosen)
+        texts = array(chosen, "transcript").filter(pa.array(accepted_B)).to_pylist()
+        fitting = Fitting(
+            num_pieces=self.vocab_size, alphabet="".join(TEXT_SYMBOLS), by_script=True, name=NAME
         )
+        pieces = fit_pieces((f" {text}" for text in texts), fitting)
         pieces.write(folder)
-        return {
-            "vocab_size": pieces.num_pieces,
-            "num_sentences": len(texts),
-            "num_refused": len(chosen) - len(texts),
-            "sentencepiece": version("sentencepiece"),
-        }
+        return fitting_summary(
+            pieces.num_pieces, num_sentences=len(texts), num_refused=len(chosen) - len(texts)
+        )
 
     def load(self, vocabulary: Path | None, places: Mapping[str, Path]) -> TextBpeTokenizer:
         """The tokenizer with the fitted pieces."""

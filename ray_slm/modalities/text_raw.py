@@ -1,43 +1,48 @@
 """Text-Raw: one token per character of the transcript, 78 symbols (paper, section 3).
 
-Legend: T characters.  The symbols and their order are those of ``corpora.text``.
+The symbols and their order are those of ``corpora.text``.  Legend: B utterances, N bytes.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
 
 from ray_slm.corpora.text import TEXT_SYMBOLS
-from ray_slm.corpora.utterance import Quarantined, Utterance
-from ray_slm.modalities.modality import Form, Modality, Waveform
+from ray_slm.corpora.utterance import Quarantined
+from ray_slm.modalities.modality import Form, Modality, Tokens, Waveform, refuse
+from ray_slm.modalities.ragged import Ragged, array, row_sums, text_bytes, without_rows
 
-STAGE = "tokenize"
 _UNKNOWN = 255
-_TABLE = np.full(128, _UNKNOWN, dtype=np.uint8)
+_TABLE = np.full(256, _UNKNOWN, dtype=np.uint8)  # every byte of a symbol beyond ASCII is unknown
 _TABLE[[ord(symbol) for symbol in TEXT_SYMBOLS]] = np.arange(len(TEXT_SYMBOLS))
 
 
-def symbol_ids(texts: Sequence[str]) -> list[np.ndarray]:
-    """uint16 ids (T,) per text, one table look-up for all; 255 stands for unknown symbols."""
-    codes = np.frombuffer("".join(texts).encode("utf-32-le"), dtype=np.uint32)
-    ids = np.where(codes < 128, _TABLE[np.minimum(codes, 127)], _UNKNOWN).astype(np.uint16)
-    return np.split(ids, np.cumsum([len(text) for text in texts])[:-1]) if texts else []
+def symbols(table: pa.Table) -> Tokens:
+    """The ids of the characters; empty transcripts (EMPTY) and UNKNOWN_SYMBOL are refused."""
+    texts = array(table, "transcript")
+    codes_N, lengths_B = text_bytes(texts)
+    ids_N = _TABLE[codes_N]
+    refused_B = lengths_B == 0
+    if (unknown_N := ids_N == _UNKNOWN).any():
+        refused_B |= row_sums(unknown_N, lengths_B) > 0
+    refused = {
+        int(row): _refusal(table["id"][row].as_py(), texts[row].as_py())
+        for row in np.flatnonzero(refused_B)
+    }
+    flat_T, lengths_B = without_rows(Ragged(ids_N, lengths_B), refused_B)
+    return Tokens(flat_T.astype(np.uint16), lengths_B, refused)
 
 
-def refusal(utterance: Utterance, ids_T: np.ndarray) -> Quarantined | None:
-    """Why a transcript with these symbol ids has no tokens, or None."""
-    if len(ids_T) == 0:
-        return Quarantined(
-            id=utterance.id, stage=STAGE, reason="EMPTY", detail="the transcript is empty"
-        )
-    unknown = sorted({utterance.transcript[i] for i in np.flatnonzero(ids_T == _UNKNOWN)})
-    if not unknown:
-        return None
+def _refusal(utterance_id: str, transcript: str) -> Quarantined:
+    if not transcript:
+        return refuse(utterance_id, "EMPTY", "the transcript is empty")
+    unknown = sorted(set(transcript) - set(TEXT_SYMBOLS))
     detail = f"the transcript has {', '.join(map(repr, unknown))}, outside the 78 symbols"
-    return Quarantined(id=utterance.id, stage=STAGE, reason="UNKNOWN_SYMBOL", detail=detail)
+    return refuse(utterance_id, "UNKNOWN_SYMBOL", detail)
 
 
 class TextRawTokenizer:
@@ -45,12 +50,9 @@ class TextRawTokenizer:
 
     vocab_size = len(TEXT_SYMBOLS)
 
-    def tokenize(
-        self, utterances: Sequence[Utterance], waveform: Waveform
-    ) -> list[np.ndarray | Quarantined]:
-        """uint16 ids (T,), one per character; unknown symbols are refused and named."""
-        ids = symbol_ids([utterance.transcript for utterance in utterances])
-        return [refusal(u, ids_T) or ids_T for u, ids_T in zip(utterances, ids, strict=True)]
+    def tokenize(self, table: pa.Table, waveform: Waveform) -> Tokens:
+        """One id per character; unknown symbols are refused and named."""
+        return symbols(table)
 
     def decode(self, ids_T: np.ndarray) -> str:
         """The text with these ids."""
@@ -63,17 +65,6 @@ class TextRaw:
 
     REVISION: ClassVar[int] = 1
     form = Form.TEXT
-    fits = False
-
-    def fit(
-        self,
-        utterances: Iterable[Utterance],
-        waveform: Waveform,
-        folder: Path,
-        places: Mapping[str, Path],
-    ) -> dict[str, object]:
-        """Nothing to fit: raises TypeError."""
-        raise TypeError("Text-Raw has a fixed vocabulary: there is nothing to fit")
 
     def load(self, vocabulary: Path | None, places: Mapping[str, Path]) -> TextRawTokenizer:
         """The tokenizer."""

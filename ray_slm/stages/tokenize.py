@@ -4,36 +4,73 @@ Membership of a shard is a hash of the id, so there is nothing to shuffle: any n
 writes the same bytes, and a killed run goes on with the shards it lacks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from ray_slm import tokens
+from ray_slm import parquet, tokens
 from ray_slm.corpora.audio import read_audio
-from ray_slm.corpora.utterance import Utterance, num_shards, read_utterances
-from ray_slm.modalities.modality import Tokenizer
+from ray_slm.corpora.utterance import (
+    SAMPLE_RATE_HZ,
+    SCHEMA,
+    Utterance,
+    num_shards,
+    read_tables,
+    shard_path,
+)
+from ray_slm.modalities.modality import DerivedStream, FittedStream, Form, Tokenizer
+from ray_slm.pace import Pacer
 from ray_slm.recipes import FitVocabulary, Tokenize
 from ray_slm.scheduling.stage import Stage
 from ray_slm.stages.site import Site, made_with
+from ray_slm.token_shards import ShardCounts, Source, is_tokenized, tokenize_shard
+from ray_slm.token_sources import CorpusRows, UnitRows
+from ray_slm.tokens import TRAINING_SPLIT
 
 
 def fit_vocabulary(stage: Stage, site: Site) -> None:
     """Fit on the training split only, and commit the vocabulary's files."""
     recipe = stage.recipe
     assert isinstance(recipe, FitVocabulary)
-    corpus = site.store.path(stage.inputs["corpus"].address)
-    folder = site.store.path(stage.address)
-    folder.mkdir(parents=True, exist_ok=True)
-    training = read_utterances(corpus, ("train",))
-    summary = recipe.stream.fit(training, waveform_reader(corpus), folder, site.places)
+    assert isinstance(recipe.stream, FittedStream)
+    folder = vocabulary_folder(stage, site)
+    waveform = waveform_reader(stage, site)
+    summary = recipe.stream.fit(training_tables(stage, site), waveform, folder, site.places)
     site.store.commit(stage, summary=summary, made=made_with())
 
 
-def waveform_reader(corpus: Path) -> Callable[[Utterance], np.ndarray]:
-    """Utterance -> float32 (S,) at 16 kHz, from the corpus folder."""
-    return partial(read_audio, corpus)
+def vocabulary_folder(stage: Stage, site: Site) -> Path:
+    """Where a vocabulary's files are written."""
+    folder = site.store.path(stage.address)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def training_tables(stage: Stage, site: Site) -> Iterator[pa.Table]:
+    """The training split as the stage's stream reads it, a few thousand utterances at a time.
+
+    A fitting on audio gets the phones too: they tell the quality of units.
+    """
+    recipe = stage.recipe
+    assert isinstance(recipe, FitVocabulary)
+    corpus = _corpus(stage, site)
+    if isinstance(recipe.stream, DerivedStream):
+        rows = UnitRows(_units(stage, site))
+        for shard in range(num_shards(corpus)):
+            yield from rows.of_split(shard, TRAINING_SPLIT)
+        return
+    form = recipe.stream.form
+    columns = SCHEMA.names if form is Form.AUDIO else form.columns
+    yield from read_tables(corpus, columns, TRAINING_SPLIT)
+
+
+def waveform_reader(stage: Stage, site: Site) -> Callable[[Utterance], np.ndarray]:
+    """Utterance -> float32 (S,) at 16 kHz, from the stage's corpus."""
+    return partial(read_audio, _corpus(stage, site), places=site.places)
 
 
 def load_tokenizer(stage: Stage, site: Site) -> Tokenizer:
@@ -47,17 +84,17 @@ def load_tokenizer(stage: Stage, site: Site) -> Tokenizer:
 
 def missing_shards(stage: Stage, site: Site) -> list[int]:
     """Shards of the corpus that have no token shard yet."""
-    corpus = site.store.path(stage.inputs["corpus"].address)
-    out = site.store.path(stage.address)
-    return [s for s in range(num_shards(corpus)) if not tokens.is_tokenized(out, s)]
+    out = site.store.gather(stage.address)
+    return [s for s in range(num_shards(_corpus(stage, site))) if not is_tokenized(out, s)]
 
 
-def tokenize_shard(stage: Stage, site: Site, tokenizer: Tokenizer, shard: int) -> int:
-    """Tokenize one shard; returns how many utterances it held."""
-    corpus = site.store.path(stage.inputs["corpus"].address)
+def tokenize_one(stage: Stage, site: Site, tokenizer: Tokenizer, shard: int) -> ShardCounts:
+    """Tokenize one shard and let other nodes have it."""
     out = site.store.path(stage.address)
-    counts = tokens.tokenize_shard(corpus, shard, tokenizer, waveform_reader(corpus), out)
-    return counts.num_in
+    waveform = waveform_reader(stage, site)
+    counts = tokenize_shard(_source(stage, site), shard, tokenizer, waveform, out)
+    site.store.share(stage.address, f"shard-{shard:05d}")
+    return counts
 
 
 def finish(stage: Stage, site: Site, vocab_size: int) -> None:
@@ -66,3 +103,32 @@ def finish(stage: Stage, site: Site, vocab_size: int) -> None:
     assert not missing, f"{stage.address} lacks the shards {missing}"
     summary = tokens.finish(site.store.path(stage.address), vocab_size)
     site.store.commit(stage, summary=summary, made=made_with())
+
+
+def pacer(stage: Stage, site: Site, shards: list[int]) -> Pacer:
+    """A pace over the audio of ``shards``, the others being done."""
+    corpus = _corpus(stage, site)
+    of_shard = [_seconds(corpus, shard) for shard in range(num_shards(corpus))]
+    total, left = sum(of_shard), sum(of_shard[shard] for shard in shards)
+    return Pacer(site.store.scratch(stage.address), before=total - left, total=total)
+
+
+def _seconds(corpus: Path, shard: int) -> float:
+    samples = parquet.read_table(shard_path(corpus, shard), ["num_samples"])["num_samples"]
+    return float(pc.sum(samples).as_py() or 0) / SAMPLE_RATE_HZ
+
+
+def _source(stage: Stage, site: Site) -> Source:
+    recipe = stage.recipe
+    assert isinstance(recipe, Tokenize)
+    if isinstance(recipe.stream, DerivedStream):
+        return UnitRows(_units(stage, site))
+    return CorpusRows(_corpus(stage, site), recipe.stream.form)
+
+
+def _corpus(stage: Stage, site: Site) -> Path:
+    return site.store.path(stage.inputs["corpus"].address)
+
+
+def _units(stage: Stage, site: Site) -> Path:
+    return site.store.path(stage.inputs["units"].address)

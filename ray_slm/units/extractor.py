@@ -1,17 +1,20 @@
 """The seam between encoders and units: what a feature extractor promises.
 
 An extractor is a frozen value (it is identity); ``load`` turns it into an encoder on a device.
-Batch invariance is part of the promise: an encoder sees one utterance at a time and never pads it
-to a neighbor, so features are the same alone and among others.
+Batch invariance is part of the promise: the shape in which an utterance is encoded follows from
+its own length (``bucket``), never from who else is there, so features are the same alone and
+among others.
 Legend: S samples at 16 kHz, U frames at 50 Hz, D width of a frame.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+from ray_slm.units.batches import Bucket
 
 if TYPE_CHECKING:
     import torch
@@ -24,10 +27,15 @@ class Encoder(Protocol):
 
     dim: int
 
-    def encode(self, waveform_S: np.ndarray) -> "torch.Tensor":
-        """float32 features (U, D) on the encoder's device, U = ``frame_count(S)``.
+    def bucket(self, num_samples: int) -> Bucket:
+        """With utterances of which lengths, and how many, one of this length may be encoded."""
+        ...
 
-        Raises ValueError when the waveform is shorter than a frame or longer than can be read.
+    def encode(self, waveforms: Sequence[np.ndarray]) -> "list[torch.Tensor]":
+        """float32 features (U, D) of each waveform (S,) on the device, U = ``frame_count(S)``.
+
+        The waveforms are of one bucket, and no more than its rows.  Raises ValueError when one is
+        shorter than a frame or longer than can be read.
         """
         ...
 

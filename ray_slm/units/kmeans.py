@@ -72,7 +72,7 @@ def fit_codebook(
 def _checked(codebook: "Codebook", scaled_ND: np.ndarray) -> Fitted:
     import torch
 
-    units_N = codebook.nearest(torch.from_numpy(scaled_ND))
+    units_N = codebook.nearest(torch.from_numpy(scaled_ND)).numpy()
     refuse_collapsed(units_N, codebook.num_units)
     return Fitted(codebook, units_N)
 
@@ -138,14 +138,16 @@ class Codebook:
         metadata = {"codebook": json.dumps({"extractor": self.extractor})}  # one key: one order
         (vocabulary / FILE).write_bytes(save(self._arrays, metadata))
 
-    def assign(self, features_UD: "torch.Tensor") -> np.ndarray:
+    def assign(self, features_UD: "torch.Tensor") -> "torch.Tensor":
         """int64 units (U,) of one utterance's raw features, on the codebook's device."""
         return self.nearest((features_UD - self._mean_D) / self._deviation_D)
 
-    def nearest(self, scaled_UD: "torch.Tensor") -> np.ndarray:
-        """int64 units (U,) of features that are scaled already."""
+    def nearest(self, scaled_UD: "torch.Tensor") -> "torch.Tensor":
+        """int64 units (U,) of features that are scaled already, on their device."""
+        import torch
+
         parts = [
-            (part_UD @ self._centroids_DK - self._half_norm_K).argmax(dim=1).cpu().numpy()
+            (part_UD @ self._centroids_DK - self._half_norm_K).argmax(dim=1)
             for part_UD in scaled_UD.split(ASSIGN_FRAMES)  # argmax takes the first of equals
         ]
-        return np.concatenate(parts)
+        return torch.cat(parts)

@@ -7,7 +7,7 @@ Legend: S samples, U frames, D width, M mel bands, F mel frames (10 ms).
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from ray_slm.corpora.alignment import frame_count
 from ray_slm.corpora.assets import locate
+from ray_slm.units.batches import Bucket
 from ray_slm.units.ct2 import dimensions, read_container, whisper_state
 from ray_slm.units.extractor import verify_digest
 
@@ -49,11 +50,18 @@ class WhisperEncoder:
         self._encoder.load_state_dict(state, strict=True)
         self._encoder.eval().to(device)
 
-    def encode(self, waveform_S: np.ndarray) -> "torch.Tensor":
+    def bucket(self, num_samples: int) -> Bucket:
+        """One at a time, never padded."""
+        return Bucket(num_samples, rows=1)
+
+    def encode(self, waveforms: Sequence[np.ndarray]) -> "list[torch.Tensor]":
         """float32 (U, D), the output of the last block kept, before any final norm.
 
         Raises ValueError for a waveform below 25 ms or above 30 s.
         """
+        return [self._encode(waveform_S) for waveform_S in waveforms]
+
+    def _encode(self, waveform_S: np.ndarray) -> "torch.Tensor":
         import torch
         from torch.nn.functional import gelu
         from whisper.audio import log_mel_spectrogram

@@ -9,11 +9,32 @@ import numpy as np
 import pytest
 
 from ray_slm.corpora.lexicon import PHONES
-from ray_slm.corpora.utterance import Utterance
+from ray_slm.corpora.utterance import Quarantined, Utterance, as_table
 from tests.units.small_hubert import save_small
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SPOKEN = [phone for phone in PHONES if phone not in ("SIL", "SPN")]
+
+
+def tokenize(tokenizer, utterances, waveform) -> list[np.ndarray | Quarantined]:
+    """The tokens of each utterance, or why it has none."""
+    return tokenize_table(tokenizer, as_table(utterances), waveform)
+
+
+def tokenize_table(tokenizer, table, waveform) -> list[np.ndarray | Quarantined]:
+    flat, lengths, refused, _ = tokenizer.tokenize(table, waveform)
+    assert flat.dtype == np.uint16
+    assert all(len(ids) or i in refused for i, ids in enumerate(parts(flat, lengths)))
+    return [refused.get(i, ids) for i, ids in enumerate(parts(flat, lengths))]
+
+
+def parts(flat, lengths) -> list[np.ndarray]:
+    return np.split(flat, np.cumsum(lengths)[:-1]) if len(lengths) else []
+
+
+def tables(utterances) -> list:
+    """Utterances as a corpus is read: table by table."""
+    return [as_table(utterances[i : i + 50]) for i in range(0, len(utterances), 50)]
 
 
 class Speech(NamedTuple):
@@ -29,7 +50,8 @@ def make_speech(num_utterances: int = 120, seed: int = 0) -> Speech:
     utterances = [
         _utterance(f"utt-{i:04d}", rng.choice(words, 6), rng) for i in range(num_utterances)
     ]
-    return Speech(utterances, waveform)
+    voices = {utterance.id: utterance for utterance in utterances}
+    return Speech(utterances, lambda heard: waveform(voices[heard.id]))
 
 
 def _utterance(utterance_id: str, words, rng) -> Utterance:

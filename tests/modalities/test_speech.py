@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from ray_slm.corpora.alignment import frame_count
+from ray_slm.corpora.utterance import as_table
 from ray_slm.modalities import speech_hubert, speech_whisper
 from ray_slm.modalities.phone_repeat import PhoneRepeat
-from ray_slm.modalities.speech_units import SpeechUnits, describe
+from ray_slm.modalities.speech_units import SpeechUnits
+from ray_slm.modalities.unit_quality import describe
 from ray_slm.units.hubert import HubertLayer
-from tests.modalities.conftest import Speech
+from tests.modalities.conftest import Speech, tables, tokenize
 from tests.units.small_hubert import save_small
 
 NUM_UNITS = 24
@@ -31,14 +33,14 @@ def case(request, speech, places, tmp_path_factory):
         extractor = HubertLayer(checkpoint="small", layer=2, sha256=sha256, normalize=large)
     places = {**places, "small": folder / "model"}
     stream = SpeechUnits(extractor=extractor, num_units=NUM_UNITS, sample_minutes=5, num_inits=1)
-    summary = stream.fit(speech.utterances, speech.waveform, folder / "codebook", places)
+    summary = stream.fit(tables(speech.utterances), speech.waveform, folder / "codebook", places)
     return stream, folder / "codebook", places, summary
 
 
 def test_units_have_the_length_of_the_repeated_phones(case, speech):
     stream, vocabulary, places, _ = case
-    units = stream.load(vocabulary, places).tokenize(speech.utterances[:10], speech.waveform)
-    phones = PhoneRepeat().load(None, {}).tokenize(speech.utterances[:10], None)
+    units = tokenize(stream.load(vocabulary, places), speech.utterances[:10], speech.waveform)
+    phones = tokenize(PhoneRepeat().load(None, {}), speech.utterances[:10], None)
     assert [len(ids) for ids in units] == [len(ids) for ids in phones]
 
 
@@ -47,21 +49,10 @@ def test_units_are_the_same_alone_and_among_longer_and_shorter_neighbors(case, s
     tokenizer = stream.load(vocabulary, places)
     by_length = sorted(speech.utterances, key=lambda u: u.num_samples)
     chosen = [by_length[0], by_length[-1], by_length[1], by_length[-2]]
-    together = tokenizer.tokenize(chosen, speech.waveform)
+    together = tokenize(tokenizer, chosen, speech.waveform)
     for utterance, ids in zip(chosen, together, strict=True):
-        alone = stream.load(vocabulary, places).tokenize([utterance], speech.waveform)[0]
+        alone = tokenize(stream.load(vocabulary, places), [utterance], speech.waveform)[0]
         np.testing.assert_array_equal(ids, alone)
-
-
-def test_dedup_keeps_one_of_each_run(case, speech):
-    stream, vocabulary, places, _ = case
-    shorter = dataclasses.replace(stream, dedup=True).load(vocabulary, places)
-    some = speech.utterances[:5]
-    full = stream.load(vocabulary, places).tokenize(some, speech.waveform)
-    for ids, runs in zip(full, shorter.tokenize(some, speech.waveform), strict=True):
-        expected = [one for i, one in enumerate(ids) if i == 0 or one != ids[i - 1]]
-        assert runs.tolist() == expected
-        assert runs.dtype == np.uint16
 
 
 def test_the_summary_tells_the_quality_of_the_units(case, speech):
@@ -76,17 +67,17 @@ def test_whisper_names_tones_far_better_than_chance(speech, places, tmp_path):
     stream = dataclasses.replace(
         speech_whisper.MODALITY.stream, num_units=60, sample_minutes=5, num_inits=1
     )
-    assert stream.fit(speech.utterances, speech.waveform, tmp_path, places)["pnmi"] > 0.3
+    assert stream.fit(tables(speech.utterances), speech.waveform, tmp_path, places)["pnmi"] > 0.3
 
 
 def test_units_that_are_random_name_nothing(speech):
     num_frames = sum(frame_count(u.num_samples) for u in speech.utterances)
     units = np.random.default_rng(0).integers(0, 20, num_frames)
-    summary = describe(units, speech.utterances, 20)
+    summary = describe(units, as_table(speech.utterances), 20)
     assert summary["pnmi"] < 0.05
     assert summary["speaker_nmi"] < 0.05
     unaligned = [dataclasses.replace(u, phones=(), ends=()) for u in speech.utterances]
-    assert "pnmi" not in describe(units, unaligned, 20)
+    assert "pnmi" not in describe(units, as_table(unaligned), 20)
 
 
 def test_a_codebook_of_another_extractor_or_size_is_refused(case, places):
@@ -101,9 +92,9 @@ def test_a_codebook_of_another_extractor_or_size_is_refused(case, places):
 
 def test_lengths_that_whisper_cannot_read_are_refused(say, speech, places, tmp_path):
     stream = dataclasses.replace(speech_whisper.MODALITY.stream, num_units=4, sample_minutes=1)
-    stream.fit(speech.utterances[:5], speech.waveform, tmp_path, places)
+    stream.fit(tables(speech.utterances[:5]), speech.waveform, tmp_path, places)
     long = say(id="long", num_samples=480_001)
-    found = stream.load(tmp_path, places).tokenize([long, say(id="short", num_samples=399)], None)
+    found = tokenize(stream.load(tmp_path, places), [long, say(id="short", num_samples=399)], None)
     assert [one.reason for one in found] == ["TOO_LONG", "TOO_SHORT"]
 
 
@@ -113,15 +104,15 @@ def test_features_that_are_not_finite_are_refused(case, speech):
     def broken(utterance):
         return np.full(utterance.num_samples, np.nan, np.float32)
 
-    (found,) = stream.load(vocabulary, places).tokenize(speech.utterances[:1], broken)
+    (found,) = tokenize(stream.load(vocabulary, places), speech.utterances[:1], broken)
     assert found.reason == "NOT_FINITE"
     with pytest.raises(ValueError, match="features are not finite"):
-        stream.fit(speech.utterances[:1], broken, vocabulary / "never", places)
+        stream.fit(tables(speech.utterances[:1]), broken, vocabulary / "never", places)
 
 
 def test_the_papers_modality_says_what_the_paper_says():
     stream = speech_hubert.MODALITY.stream
-    assert (stream.num_units, stream.dedup, stream.extractor.layer) == (2048, False, 20)
+    assert (stream.num_units, stream.extractor.layer) == (2048, 20)
     assert speech_hubert.MODALITY.nominal_tokens_per_second == 50
     with pytest.raises(ValueError, match="--place hubert-large-ll60k=FOLDER"):
         stream.extractor.load({}, "cpu")

@@ -1,0 +1,71 @@
+"""What a shard is tokenized from: a corpus folder, or the store of another stream's units.
+
+Both give tables with the columns of the stream's form, a chunk at a time, so memory does not grow
+with the shard.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from ray_slm import parquet
+from ray_slm.corpora.utterance import shard_path
+from ray_slm.modalities.modality import Form
+from ray_slm.token_shards import CHUNK_ROWS, ID_TYPE, quarantine_path, shard_paths
+
+_FEW_STRINGS = ("split", "phones.list.element")
+
+
+class CorpusRows(NamedTuple):
+    """Rows of a corpus folder, in the columns that a form needs."""
+
+    folder: Path
+    form: Form
+
+    def chunks(self, shard: int) -> Iterator[pa.Table]:
+        """The shard's utterances, sorted by id."""
+        path = shard_path(self.folder, shard)
+        return parquet.read_batches(path, self.form.columns, CHUNK_ROWS, _FEW_STRINGS)
+
+    def refused(self, shard: int) -> list[str]:
+        """Nobody yet: what a corpus left out is not in its table."""
+        return []
+
+
+class UnitRows(NamedTuple):
+    """Rows of a token store, their tokens as the column ``units``."""
+
+    folder: Path
+
+    def chunks(self, shard: int) -> Iterator[pa.Table]:
+        """The shard's utterances, split by split, sorted by id."""
+        for path in sorted(self.folder.glob(f"*/{shard_paths(Path(), '', shard).table.name}")):
+            yield from self.of_split(shard, path.parent.name)
+
+    def of_split(self, shard: int, split: str) -> Iterator[pa.Table]:
+        """One split's utterances; none where the shard has none of it."""
+        paths = shard_paths(self.folder, split, shard)
+        if not paths.table.is_file():
+            return
+        index = parquet.read_table(paths.table)
+        ends = np.cumsum(index["num_tokens"].to_numpy(), dtype=np.int64)
+        units = np.memmap(paths.data, ID_TYPE, mode="r").view(np.ndarray)
+        for first in range(0, len(index), CHUNK_ROWS):
+            rows = index.slice(first, CHUNK_ROWS)
+            bounds = np.concatenate([[ends[first - 1] if first else 0], ends[first:][: len(rows)]])
+            values = pa.array(units[bounds[0] : bounds[-1]])
+            lists = pa.LargeListArray.from_arrays(pa.array(bounds - bounds[0]), values)
+            columns = {
+                "id": rows["id"],
+                "split": pa.array([split] * len(rows)),
+                "num_samples": rows["num_samples"],
+                "units": lists,
+            }
+            yield pa.table(columns)
+
+    def refused(self, shard: int) -> list[str]:
+        """Who has no units has nothing made of them."""
+        return quarantine_path(self.folder, shard).read_text().splitlines()
