@@ -10,7 +10,7 @@ from ray_slm.corpora.corpus import Corpus
 from ray_slm.evaluation.contrasts import Contrast
 from ray_slm.modalities.modality import Stream
 from ray_slm.tasks.task import Task
-from ray_slm.training.scale import Batching, Optimizer, Scale
+from ray_slm.training.scale import Batching, Ending, Optimizer, Scale
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,11 @@ class Tokenize:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train one language model; ``checkpoints`` are counts of trained tokens."""
+    """Train one language model; ``checkpoints`` are counts of trained tokens.
+
+    A trunk leaves its state at each of ``forks``, and a branch, whose input it is, goes on from
+    the one at ``forked_at``.
+    """
 
     REVISION: ClassVar[int] = 1
     scale: Scale
@@ -60,6 +64,9 @@ class Train:
     checkpoints: tuple[int, ...]
     seed: int
     precision: str
+    ending: Ending
+    forks: tuple[int, ...] = ()
+    forked_at: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from ray_slm.corpora.corpus import Corpus
 from ray_slm.evaluation.contrasts import Contrast
 from ray_slm.modalities.modality import Modality
 from ray_slm.tasks.task import Task
-from ray_slm.training.scale import Batching, Optimizer, Scale
+from ray_slm.training.scale import Batching, Ending, Optimizer, Scale
 
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}$")
 
@@ -44,10 +44,15 @@ class Study:
     item_shards: int = 2
     seeds: tuple[int, ...] = (0,)
     contrasts: tuple[Contrast, ...] = ()
+    ending: Ending = dataclasses.field(default_factory=Ending)
     precision: str = "fp32"
     train_workers: int = 1
     train_cpus: float = 1.0
     train_gpus: float = 0.0
+    train_least_workers: int | None = None  # given: as many up to ``train_workers`` as there are
+    train_microbatch_tokens: int | None = None  # padding included; None: by the device
+    train_compiled: bool = False
+    train_recompute: bool = False  # activations again in the backward pass, to save memory
     encode_gpus: float = 0.0  # of each encoder of speech; 0: processors do it
     evaluate_gpus: float = 0.0  # of each checkpoint under evaluation
 
@@ -86,6 +91,12 @@ def _bad_budget(study: Study) -> list[str]:
         bad.append(f"checkpoint_hours must rise from 0 or more, got {hours}")
     if study.precision not in ("fp32", "bf16"):
         bad.append(f"precision is {study.precision!r}: use 'fp32' or 'bf16'")
+    if study.ending.epochs and study.optimizer.schedule == "wsd-branches":
+        bad.append("branches end at token counts: ending.epochs needs another schedule")
+    if not 1 <= (study.train_least_workers or 1) <= study.train_workers:
+        bad.append(
+            f"train_least_workers must lie between 1 and train_workers={study.train_workers}"
+        )
     if len(study.item_voices) < 1:
         bad.append("item_voices is empty: every item needs a voice to exist as audio")
     return bad

@@ -3,6 +3,8 @@
 Stage names are for people: ``train/<modality>/seed-<n>``; addresses add the fingerprint.
 """
 
+from dataclasses import replace
+
 from ray_slm import recipes
 from ray_slm.modalities.modality import Form, Modality
 from ray_slm.scheduling.stage import Artifact, Demand, Stage
@@ -25,7 +27,7 @@ def plan(study: Study) -> tuple[Stage, ...]:
     for modality in study.modalities:
         for stage in _modality_stages(study, modality, corpus, items):
             stages.append(stage)
-            if stage.name.startswith(("tokens/", "train/", "evaluate/")):
+            if stage.name.startswith(("tokens/", "train/", "cooldown/", "evaluate/")):
                 inputs[stage.name] = stage[""]
     report = recipes.Report(
         study=study.name,
@@ -45,6 +47,11 @@ def checkpoint_part(tokens: int) -> str:
 def mean_seconds(study: Study) -> float:
     """Length of a mean utterance, which attention's share of the FLOPs depends on."""
     return float(getattr(study.corpus, "mean_seconds", MEAN_UTTERANCE_SECONDS))
+
+
+def fork_part(tokens: int) -> str:
+    """The part of a trunk that holds the state from which a branch goes on."""
+    return f"fork-{tokens:012d}"
 
 
 def _items(study: Study, task_name: str, corpus: Stage) -> Stage:
@@ -97,8 +104,7 @@ def _modality_stages(
 def _run_stages(
     study: Study, modality: Modality, seed: int, tokens: dict[str, Stage], items: dict[str, Stage]
 ) -> list[Stage]:
-    train = _train_stage(study, modality, seed, tokens["corpus"])
-    assert isinstance(train.recipe, recipes.Train)
+    trains = _train_stages(study, modality, seed, tokens["corpus"])
     evaluations = [
         Stage(
             name=f"evaluate/{modality.name}/seed-{seed}/{count:012d}/{task}",
@@ -110,15 +116,21 @@ def _run_stages(
             },
             demand=Demand(cpus=0.5, gpus=study.evaluate_gpus),
         )
-        for count in train.recipe.checkpoints
+        for train in trains
+        for count in _recipe(train).checkpoints
         for task, source in items.items()
     ]
-    return [train, *evaluations]
+    return [*trains, *evaluations]
 
 
-def _train_stage(study: Study, modality: Modality, seed: int, tokens: Stage) -> Stage:
+def _recipe(train: Stage) -> recipes.Train:
+    assert isinstance(train.recipe, recipes.Train)
+    return train.recipe
+
+
+def _train_stages(study: Study, modality: Modality, seed: int, tokens: Stage) -> list[Stage]:
+    """One run, or a trunk and the branches that cool down from it, each with its own record."""
     counts = tuple(study.tokens_after(modality, hours) for hours in study.checkpoint_hours)
-    mean_length = mean_seconds(study) * modality.nominal_tokens_per_second
     recipe = recipes.Train(
         scale=study.scale,
         optimizer=study.optimizer,
@@ -127,18 +139,50 @@ def _train_stage(study: Study, modality: Modality, seed: int, tokens: Stage) -> 
         checkpoints=counts,
         seed=seed,
         precision=study.precision,
+        ending=study.ending,
     )
+    name, inputs = f"{modality.name}/seed-{seed}", {"tokens": tokens[""]}
+    if study.optimizer.schedule != "wsd-branches":
+        return [_train_stage(study, modality, f"train/{name}", recipe, inputs)]
+    ends = [count for count in counts if count > 0]
+    forks = tuple(round(end * (1 - study.optimizer.cooldown_fraction)) for end in ends)
+    of_trunk = replace(
+        recipe, total_tokens=forks[-1], checkpoints=tuple({0} & {*counts}), forks=forks
+    )
+    trunk = _train_stage(study, modality, f"train/{name}", of_trunk, inputs)
+    branches = []
+    for fork, end in zip(forks, ends, strict=True):
+        of_branch = replace(recipe, total_tokens=end, checkpoints=(end,), forked_at=fork)
+        inputs = {"tokens": tokens[""], "trunk": trunk[fork_part(fork)]}
+        label = f"cooldown/{name}/{end:012d}"
+        branches.append(_train_stage(study, modality, label, of_branch, inputs))
+    return [trunk, *branches]
+
+
+def _train_stage(
+    study: Study,
+    modality: Modality,
+    name: str,
+    recipe: recipes.Train,
+    inputs: dict[str, Artifact],
+) -> Stage:
+    mean_length = mean_seconds(study) * modality.nominal_tokens_per_second
     demand = Demand(
         workers=study.train_workers,
         cpus=study.train_cpus,
         gpus=study.train_gpus,
         priority=5 + modality.nominal_tokens_per_second / 1000,
+        least_workers=study.train_least_workers,
+        microbatch_tokens=study.train_microbatch_tokens,
+        compiled=study.train_compiled,
+        recompute=study.train_recompute,
     )
+    num_tokens = recipe.total_tokens - (recipe.forked_at or 0)
     return Stage(
-        name=f"train/{modality.name}/seed-{seed}",
+        name=name,
         recipe=recipe,
-        inputs={"tokens": tokens[""]},
+        inputs=inputs,
         demand=demand,
-        tokens=counts[-1],
-        flops=counts[-1] * flops_per_token(study.scale, mean_length),
+        tokens=num_tokens,
+        flops=num_tokens * flops_per_token(study.scale, mean_length),
     )

@@ -15,13 +15,19 @@ from ray_slm.scheduling.identity import canonical, fingerprint_of_canonical
 class Demand:
     """What a stage asks of the cluster for each of its workers.  Never part of its identity.
 
-    ``priority`` orders stages that are ready at once: the higher starts first.
+    ``priority`` orders stages that are ready at once: the higher starts first.  With
+    ``least_workers`` a run starts with so many and changes their number as the cluster does.
+    ``microbatch_tokens``, ``compiled`` and ``recompute`` are those of ``training.world.World``.
     """
 
     workers: int = 1
     cpus: float = 1.0
     gpus: float = 0.0
     priority: float = 0.0
+    least_workers: int | None = None
+    microbatch_tokens: int | None = None
+    compiled: bool = False
+    recompute: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,10 +27,13 @@ def kernel_for(device: torch.device, dtype: torch.dtype) -> Kernel:
     return "varlen" if device.type == "cuda" and half else "sdpa"
 
 
-def attention_over(document_BT: Tensor, kernel: Kernel, dtype: torch.dtype) -> Attend:
+def attention_over(
+    document_BT: Tensor, kernel: Kernel, dtype: torch.dtype, bounds: Tensor | None = None
+) -> Attend:
     """The attention of one batch: (q_BTHE, k_BTKE, v_BTKE) -> (B, T, H, E).
 
-    What depends on the documents alone is made once here and serves every layer.
+    What depends on the documents alone is made once here and serves every layer; ``bounds``
+    (``packing.bounds``) spares the variable-length kernel a wait for the device.
 
     Raises:
         ValueError: for a kernel that does not exist.
@@ -40,7 +43,7 @@ def attention_over(document_BT: Tensor, kernel: Kernel, dtype: torch.dtype) -> A
     if kernel == "sdpa":
         return _sdpa(document_BT)
     if kernel == "varlen":
-        return _varlen(document_BT)
+        return _varlen(document_BT, _bounds(document_BT) if bounds is None else bounds)
     raise ValueError(f"attention kernel {kernel!r}: use 'matmul', 'sdpa' or 'varlen'")
 
 
@@ -97,16 +100,18 @@ def _sdpa(document_BT: Tensor) -> Attend:
     return attend
 
 
-def _varlen(document_BT: Tensor) -> Attend:
+def _bounds(document_BT: Tensor) -> Tensor:
+    starts_BT = torch.ones_like(document_BT, dtype=torch.bool)
+    starts_BT[:, 1:] = document_BT[:, 1:] != document_BT[:, :-1]
+    starts = starts_BT.flatten().nonzero().flatten().to(torch.int32)
+    return torch.cat([starts, starts.new_tensor([document_BT.numel()])])
+
+
+def _varlen(document_BT: Tensor, bounds: Tensor) -> Attend:
     """FlashAttention over the rows laid end to end, cut where the document changes."""
     from torch.nn.attention.varlen import varlen_attn
 
     num_rows, num_tokens = document_BT.shape
-    starts_BT = torch.ones_like(document_BT, dtype=torch.bool)
-    starts_BT[:, 1:] = document_BT[:, 1:] != document_BT[:, :-1]
-    starts = starts_BT.flatten().nonzero().flatten().to(torch.int32)
-    end = torch.tensor([num_rows * num_tokens], dtype=torch.int32, device=starts.device)
-    bounds = torch.cat([starts, end])
 
     def attend(q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor) -> Tensor:
         q, k, v = (x.flatten(0, 1) for x in (q_BTHE, k_BTKE, v_BTKE))

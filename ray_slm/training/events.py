@@ -9,10 +9,15 @@ class Events(Protocol):
     """An exception raised in one of these ends the run as a kill would."""
 
     def published(self, tokens: int, folder: Path) -> None:
-        """Rank 0: the checkpoint scheduled at ``tokens`` lies in ``folder``.
+        """Rank 0, from the thread that writes: what was scheduled at ``tokens`` lies in ``folder``.
 
-        Called again for the same folder when a run was killed before it could note the first.
+        That is a checkpoint, or the state that a branch starts from.  Called again for the same
+        folder when a run was killed before it could note the first.
         """
+        ...
+
+    def saved(self) -> None:
+        """Rank 0, from the thread that writes: the scratch folder has a new resume checkpoint."""
         ...
 
     def step(self, point: Mapping[str, float]) -> bool:
@@ -24,6 +29,9 @@ class Silent:
     """Events that nobody listens to."""
 
     def published(self, tokens: int, folder: Path) -> None:
+        """Do nothing."""
+
+    def saved(self) -> None:
         """Do nothing."""
 
     def step(self, point: Mapping[str, float]) -> bool:

@@ -5,7 +5,9 @@ here and in the ``timing`` files only, so that everything else has the same byte
 machine.
 """
 
+import contextlib
 import json
+import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +15,8 @@ from pathlib import Path
 import torch
 
 PATTERN = "journal-*.jsonl"
+# Dense bf16 FLOP/s of the data sheets.
+BF16_PEAKS = {"H200": 989e12, "H100": 989e12, "A800": 312e12, "A100": 312e12}
 PROBE_SIZE = 1024  # rows and columns of the matrices of the speed probe
 
 
@@ -39,26 +43,36 @@ def next_attempt(folder: Path) -> int:
     return max(attempts, default=0) + 1
 
 
+def read_attempts(folder: Path) -> list[list[dict]]:
+    """All whole lines, attempt by attempt."""
+    return [_read(path) for path in sorted(folder.glob(PATTERN))]
+
+
 def read_points(folder: Path) -> list[dict]:
-    """Lines of all attempts, once for each step and each validation: what was redone counts."""
-    points: dict[tuple[int, bool], dict] = {}
-    for path in sorted(folder.glob(PATTERN)):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                point = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the last line of an attempt that was killed while writing it
-            points[point["step"], is_step(point)] = point
+    """Lines of all attempts, once for each step, validation and event: what was redone counts."""
+    points: dict[tuple[int, str], dict] = {}
+    for attempt in read_attempts(folder):
+        for point in attempt:
+            kind = "a step" if is_step(point) else str(point.get("event", "a validation"))
+            points[point["step"], kind] = point
     return [points[key] for key in sorted(points)]
 
 
+def _read(path: Path) -> list[dict]:
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):  # the last line of a killed attempt
+            lines.append(json.loads(line))
+    return lines
+
+
 def is_step(point: Mapping[str, object]) -> bool:
-    """Whether a line tells of a step; the others are validations."""
+    """Whether a line tells of a step; the others are validations and events."""
     return "loss" in point
 
 
 def summarize(steps: list[dict], peak_flops_per_second: float, world_size: int) -> dict:
-    """Speed of a run: real tokens per second, share of the matrix peak, share spent on data.
+    """Speed of a run: real tokens per second, share of all workers' peak, share spent on data.
 
     The first step of an attempt, which warms up and compiles, is left out where others remain.
     """
@@ -68,6 +82,7 @@ def summarize(steps: list[dict], peak_flops_per_second: float, world_size: int) 
     tokens = sum(point["num_tokens"] for point in steady)
     flops = sum(point["flops"] for point in steady)
     return {
+        "world_size": world_size,
         "attempts": len(attempts),
         "steps": len(steps),
         "train_seconds": sum(point["seconds"] for point in steps),
@@ -76,13 +91,31 @@ def summarize(steps: list[dict], peak_flops_per_second: float, world_size: int) 
         "data_share": sum(p["data_seconds"] for p in steady) / seconds if seconds else 0.0,
         "padding_share": 1 - tokens / world_size / max(sum(p["slots"] for p in steady), 1),
         "flops_per_second": flops / seconds if seconds else 0.0,
-        "matmul_flops_per_second_of_a_worker": peak_flops_per_second,
-        "mfu": flops / seconds / (peak_flops_per_second * world_size) if seconds else 0.0,
+        "peak_flops_per_second": peak_flops_per_second,
+        "peak_memory_bytes": max((p["memory_bytes"] for p in steps), default=0),
+        "mfu": flops / seconds / peak_flops_per_second if seconds else 0.0,
     }
 
 
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory held so far: a GPU's allocations, else this process's resident set."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def peak_flops_per_second(device: torch.device, precision: str) -> float:
+    """What MFU is measured against: the data sheet's dense bf16 peak, else a probe."""
+    if device.type == "cuda" and precision == "bf16":
+        name = torch.cuda.get_device_name(device)
+        for model, peak in BF16_PEAKS.items():
+            if model in name:
+                return peak
+    return matmul_flops_per_second(device, precision)
+
+
 def matmul_flops_per_second(device: torch.device, precision: str) -> float:
-    """What a plain square matrix product reaches here: the peak that MFU is measured against."""
+    """What a plain square matrix product reaches here."""
     size = PROBE_SIZE if device.type == "cpu" else 8 * PROBE_SIZE
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     x = torch.rand(size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)

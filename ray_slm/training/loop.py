@@ -44,23 +44,25 @@ def fit(
     scratch: Path,
     world: World = ALONE,
     events: Events | None = None,
+    fork: Path | None = None,
 ) -> Summary:
     """Train to ``run.total_tokens`` and return what was done; every rank calls this alike.
 
     Rank 0 writes into ``out``: ``checkpoint-<tokens>/`` at the first step boundary at which as
     many tokens were trained, and at the end ``losses.jsonl``, ``validation.jsonl`` and the
     ``timing`` files.  ``scratch``, on the same file system and seen by every rank, keeps resume
-    checkpoints and the live journal between attempts; it can be deleted afterwards.
+    checkpoints and the live journal between attempts; it can be deleted afterwards.  A branch
+    starts from the state that its trunk left in ``fork``.
 
     Raises:
         ValueError: for documents that do not fit the run, or a loss that is not finite.
     """
     _refuse_bad(train, dev)
-    session = Session(run, train, dev, out, scratch, world, events or Silent())
+    session = Session(run, train, dev, out, scratch, world, events or Silent(), fork)
     with contextlib.closing(session):
         session.resume()
         session.settle()
-        while session.trainer.progress.tokens < run.total_tokens:
+        while not session.trainer.ended:
             session.step()
             session.settle()
         session.finish()

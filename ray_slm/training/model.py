@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ray_slm.training.attention import Kernel, attention_over, kernel_for
 from ray_slm.training.layers import Body, rotary
@@ -133,6 +134,7 @@ class Llama(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.scale = scale
         self.kernel = kernel
+        self.recompute = False  # True keeps no activations inside layers for the backward pass
         self.num_layers = scale.layers
         self.max_tokens = scale.window
         self.model = Body(scale, num_rows)
@@ -149,19 +151,35 @@ class Llama(nn.Module):  # type: ignore[misc]
         kernel = self.kernel or kernel_for(self.device, torch.bfloat16)
         return kernel != "varlen"
 
-    def forward(self, ids_BT: Tensor, positions_BT: Tensor, document_BT: Tensor) -> Tensor:
+    def forward(
+        self,
+        ids_BT: Tensor,
+        positions_BT: Tensor,
+        document_BT: Tensor,
+        bounds: Tensor | None = None,
+    ) -> Tensor:
         """Logits (B, T, V), columns of specials and padding included."""
-        return self.head(self.final_norm(self.hidden(ids_BT, positions_BT, document_BT)[-1]))
+        states = self.hidden(ids_BT, positions_BT, document_BT, bounds)
+        return self.head(self.final_norm(states[-1]))
 
-    def hidden(self, ids_BT: Tensor, positions_BT: Tensor, document_BT: Tensor) -> list[Tensor]:
+    def hidden(
+        self,
+        ids_BT: Tensor,
+        positions_BT: Tensor,
+        document_BT: Tensor,
+        bounds: Tensor | None = None,
+    ) -> list[Tensor]:
         """h_0 (embedding) .. h_L, each (B, T, D), all before the final norm."""
         states: list[Tensor] = [self.model.embed_tokens(ids_BT)]
         dtype = _computing_dtype(states[0])
         kernel = self.kernel or kernel_for(ids_BT.device, dtype)
-        attend = attention_over(document_BT, kernel, dtype)
+        attend = attention_over(document_BT, kernel, dtype, bounds)
         rotate = rotary(positions_BT, self.scale, dtype)
         for layer in self.model.layers:
-            states.append(layer(states[-1], rotate, attend))
+            if self.recompute and torch.is_grad_enabled():
+                states.append(checkpoint(layer, states[-1], rotate, attend, use_reentrant=False))
+            else:
+                states.append(layer(states[-1], rotate, attend))
         return states
 
     def final_norm(self, hidden_BTD: Tensor) -> Tensor:

@@ -24,12 +24,13 @@ VALIDATION_CHUNK = 256  # utterances packed together
 
 
 class Batch(NamedTuple):
-    """``Rows`` on a device."""
+    """``Rows`` as tensors, and the bounds of their documents (``packing.bounds``)."""
 
     ids_BT: Tensor
     positions_BT: Tensor
     document_BT: Tensor
     targets_BT: Tensor
+    bounds: Tensor | None = None
 
 
 class Validation(NamedTuple):
@@ -47,7 +48,7 @@ class Validation(NamedTuple):
 
 def token_losses(model: Llama, batch: Batch, vocab_size: int) -> Tensor:
     """-log p of each target in nats, (B, T) fp32; 0 at padding."""
-    logits_BTV = model(batch.ids_BT, batch.positions_BT, batch.document_BT).float()
+    logits_BTV = model(*batch[:3], batch.bounds).float()
     column_V = torch.arange(logits_BTV.shape[-1], device=logits_BTV.device)
     impossible_V = (column_V == vocab_size) | (column_V > vocab_size + 1)
     logits_BTV = logits_BTV.masked_fill(impossible_V, float("-inf"))
@@ -62,7 +63,12 @@ def token_losses(model: Llama, batch: Batch, vocab_size: int) -> Tensor:
 
 def on_device(rows: Rows, device: torch.device) -> Batch:
     """Packed rows as tensors."""
-    return Batch(*(torch.from_numpy(part).to(device, non_blocking=True) for part in rows))
+    return to_device(Batch(*map(torch.from_numpy, rows)), device)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The same on a device; from pinned memory the copy overlaps what is computed there."""
+    return Batch(*(None if t is None else t.to(device, non_blocking=True) for t in batch))
 
 
 def precision_context(precision: str, device: torch.device) -> AbstractContextManager[Any]:

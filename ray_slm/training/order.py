@@ -1,4 +1,4 @@
-"""Which utterances each step reads: a pure function of seed, step and number of utterances.
+"""Which utterances each step reads: a pure function of seed, cursor and utterance lengths.
 
 Batches are formed over all ranks and split afterwards, so resuming needs no reader state and the
 number of workers changes nothing.  Indices count sorted utterance ids, which makes the order the
@@ -12,20 +12,39 @@ from functools import lru_cache
 
 import numpy as np
 
+from ray_slm.training.scale import Batching
 
-def batch(seed: int, step: int, num_utterances: int, utterances_per_step: int) -> np.ndarray:
-    """Indices (utterances_per_step,) that step ``step`` (from 0) reads, over all ranks.
+
+def batch(
+    seed: int, cursor: int, lengths: np.ndarray, batching: Batching, end: int | None = None
+) -> np.ndarray:
+    """Indices that the step reads which begins after ``cursor`` utterances, over all ranks.
 
     Steps take consecutive entries of one endless sequence of epochs, each in its own order, so a
-    step may end one epoch and begin the next.
+    step may end one epoch and begin the next; nothing is read beyond entry ``end``.
+    ``lengths[i]`` counts the units of utterance i.
 
     Raises:
         ValueError: when there are no utterances.
     """
-    if num_utterances < 1:
+    if not len(lengths):
         raise ValueError("there are no training utterances: prepare a corpus with a train split")
-    cursor = step * utterances_per_step
-    parts, missing = [], utterances_per_step
+    budget = batching.tokens_per_step
+    if budget is None:
+        taken = _entries(seed, cursor, len(lengths), batching.utterances_per_step)
+    else:
+        count, sums = 64, np.zeros(0)
+        while not len(sums) or sums[-1] <= budget:
+            count *= 2
+            taken = _entries(seed, cursor, len(lengths), count)
+            sums = np.cumsum(lengths[taken].astype(np.int64) + 1)  # EOS is a target too
+        taken = taken[: max(1, int(np.searchsorted(sums, budget, side="right")))]
+    return taken if end is None else taken[: max(0, end - cursor)]
+
+
+def _entries(seed: int, cursor: int, num_utterances: int, count: int) -> np.ndarray:
+    """``count`` entries of the endless sequence, from ``cursor`` on."""
+    parts, missing = [], count
     while missing:
         epoch, offset = divmod(cursor, num_utterances)
         part = permutation(seed, epoch, num_utterances)[offset : offset + missing]

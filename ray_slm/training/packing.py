@@ -132,10 +132,18 @@ def first_fit_decreasing(sizes: Sequence[int], capacity: int) -> list[list[int]]
     return bins
 
 
-def microbatches(rows: Rows, num_tokens: int) -> Iterator[Rows]:
+def one_per_row(
+    documents: Documents, share: Sequence[Piece], num_columns: int, vocab_size: int
+) -> Rows:
+    """Each piece alone in a row of ``num_columns`` tokens: the cost of padding to the window."""
+    rows = [pack(documents, [piece], num_columns, vocab_size) for piece in share]
+    return Rows(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
+
+
+def microbatches(rows: Rows, num_tokens: int, *, trim: bool = True) -> Iterator[Rows]:
     """Slices of at most ``num_tokens`` tokens, padding included, or of one row.
 
-    Rows of like fill come together, and columns that hold only padding are cut off.
+    Rows of like fill come together, and columns that hold only padding are cut off if ``trim``.
     """
     fill_B = (rows.document_BT != PADDING_DOCUMENT).sum(1)
     order_B = np.argsort(-fill_B, kind="stable")
@@ -144,7 +152,36 @@ def microbatches(rows: Rows, num_tokens: int) -> Iterator[Rows]:
     for start in range(0, num_rows, step):
         chosen = order_B[start : start + step]
         width = -(-int(fill_B[chosen[0]]) // TRIM_MULTIPLE) * TRIM_MULTIPLE
-        yield Rows(*(np.ascontiguousarray(part[chosen, :width]) for part in rows))
+        columns = slice(width if trim else num_columns)
+        yield Rows(*(np.ascontiguousarray(part[chosen, columns]) for part in rows))
+
+
+def equal_microbatches(rows: Rows, num_tokens: int, vocab_size: int) -> Iterator[Rows]:
+    """Slices of one shape, for compiled code: the last one is filled up with rows of padding."""
+    num_rows, num_columns = rows.ids_BT.shape
+    step = max(1, num_tokens // num_columns)
+    missing = -num_rows % step
+    empty = (vocab_size + 2, 0, PADDING_DOCUMENT, IGNORED)
+    whole = [
+        np.concatenate([part, np.full((missing, num_columns), value)])
+        for part, value in zip(rows, empty, strict=True)
+    ]
+    for start in range(0, num_rows, step):
+        yield Rows(*(part[start : start + step] for part in whole))
+
+
+def bounds(document_BT: np.ndarray) -> np.ndarray:
+    """Where documents begin in the rows laid end to end, then their end, int32.
+
+    The length is a power of two, so that compiled code sees few shapes: what is left over are
+    documents of no tokens at the end.
+    """
+    starts_BT = np.ones(document_BT.shape, dtype=bool)
+    starts_BT[:, 1:] = document_BT[:, 1:] != document_BT[:, :-1]
+    starts = np.flatnonzero(starts_BT)
+    found = np.full(1 << len(starts).bit_length(), document_BT.size, dtype=np.int32)
+    found[: len(starts)] = starts
+    return found
 
 
 def _stream(documents: Documents, piece: Piece, vocab_size: int) -> np.ndarray:

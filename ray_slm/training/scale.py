@@ -8,6 +8,7 @@ import dataclasses
 from typing import ClassVar, Literal
 
 NUM_SPECIALS = 3  # BOS, EOS and PAD follow the units
+SCHEDULES = ("wsd", "wsd-s", "wsd-branches", "cosine")
 TABLE_MULTIPLE = 64  # rows of the embedding table, for the sake of matrix units
 
 
@@ -55,14 +56,15 @@ class Optimizer:
     ``wsd`` holds the peak rate and cools down linearly over the last ``cooldown_fraction`` of
     the run.  ``wsd-s`` cools down before every checkpoint, over that share of the tokens since
     the last one, and returns to the peak: every checkpoint is then as settled as the final one
-    (Wen et al. 2024, arXiv 2410.05192).  ``cosine`` is the paper's.  Rates end at
-    ``min_lr_fraction`` of the peak.  Warm-up takes ``warmup_steps`` mean steps, or
-    ``warmup_fraction`` of the run where that is shorter.
+    (Wen et al. 2024, arXiv 2410.05192).  ``wsd-branches`` trains one trunk at the peak rate; each
+    checkpoint ends a branch of its own, which leaves the trunk that share of its tokens earlier.
+    ``cosine`` is the paper's.  Rates end at ``min_lr_fraction`` of the peak.  Warm-up takes
+    ``warmup_steps`` mean steps, or ``warmup_fraction`` of the run where that is shorter.
     """
 
     REVISION: ClassVar[int] = 1
     peak_lr: float = 4e-4
-    schedule: Literal["wsd", "wsd-s", "cosine"] = "wsd"
+    schedule: Literal["wsd", "wsd-s", "wsd-branches", "cosine"] = "wsd"
     warmup_steps: int = 2000
     warmup_fraction: float = 0.02
     cooldown_fraction: float = 0.2
@@ -75,8 +77,9 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         """Refuse schedules that the loop does not know."""
-        if self.schedule not in ("wsd", "wsd-s", "cosine"):
-            raise ValueError(f"schedule is {self.schedule!r}: use 'wsd', 'wsd-s' or 'cosine'")
+        if self.schedule not in SCHEDULES:
+            known = ", ".join(map(repr, SCHEDULES))
+            raise ValueError(f"schedule is {self.schedule!r}: use one of {known}")
         for name in ("warmup_fraction", "cooldown_fraction", "min_lr_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: use a share from 0 to 1")
@@ -84,17 +87,55 @@ class Optimizer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Batching:
-    """What one optimizer step reads: the next utterances of one order that all runs share."""
+    """What one optimizer step reads: the next utterances of one order that all runs share.
+
+    A step takes ``utterances_per_step``, or, when ``tokens_per_step`` is given, as many as that
+    budget of trained tokens holds.  ``pad_to_window`` gives each utterance a row of the whole
+    window, as the paper did: the same losses at the paper's cost.
+    """
 
     REVISION: ClassVar[int] = 1
     utterances_per_step: int = 128
+    tokens_per_step: int | None = None
+    pad_to_window: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a step that reads nothing."""
-        if self.utterances_per_step < 1:
-            raise ValueError(
-                f"utterances_per_step is {self.utterances_per_step}: a step needs at least one"
-            )
+        for name in ("utterances_per_step", "tokens_per_step"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}: a step needs at least one")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ending:
+    """When a run ends, fixed before it starts.
+
+    Without ``epochs`` it ends at its token budget; with it, after every utterance was read
+    exactly so many times, wherever the last checkpoint was scheduled.  ``patience`` ends it
+    earlier, once so many validations in a row, all after ``patience_from_epoch``, have not
+    lowered the held-out loss by more than ``min_gain`` nats per token.  Validations then come
+    every ``validate_fraction`` of the budget.
+    """
+
+    REVISION: ClassVar[int] = 1
+    epochs: int | None = None
+    patience: int | None = None
+    patience_from_epoch: float = 1.0
+    min_gain: float = 0.0
+    validate_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse rules that cannot be followed."""
+        for name in ("epochs", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}: use 1 or more, or None")
+        share = self.validate_fraction
+        if share is not None and not 0 < share <= 1:
+            raise ValueError(f"validate_fraction is {share}: use a share above 0 and up to 1")
+        if self.patience is not None and share is None:
+            raise ValueError("patience counts validations: say how often by validate_fraction")
 
 
 LAPTOP = Scale(name="laptop", layers=4, heads=2, kv_heads=1, width=128, ffn=384, window=2048)

@@ -18,11 +18,13 @@ def learning_rate(
     total_tokens: int,
     warmup: float,
     checkpoints: Sequence[int] = (),
+    forked_at: int | None = None,
 ) -> float:
     """The rate after ``tokens`` trained tokens.
 
     ``warmup`` is in tokens.  ``checkpoints`` are the rising token counts before which "wsd-s"
-    cools down; the end of the run counts as one.
+    cools down; the end of the run counts as one.  A branch of "wsd-branches" cools down from
+    ``forked_at`` to its end; the trunk, which forked nowhere, never does.
     """
     tokens = min(tokens, float(total_tokens))
     if tokens < warmup:
@@ -31,6 +33,10 @@ def learning_rate(
     if optimizer.schedule == "cosine":
         progress = (tokens - warmup) / max(total_tokens - warmup, 1)
         share = 0.5 * (1 + math.cos(math.pi * progress))
+    elif optimizer.schedule == "wsd-branches":
+        share = 1.0
+        if forked_at is not None:
+            share = (total_tokens - max(tokens, forked_at)) / max(total_tokens - forked_at, 1)
     else:
         ends = [total_tokens]
         if optimizer.schedule == "wsd-s":

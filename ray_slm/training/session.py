@@ -1,31 +1,31 @@
 """One attempt at a run: what happens between the steps.
 
-Every rank goes through the same calls; rank 0 alone writes.
+Every rank goes through the same calls; rank 0 alone writes, by a thread of its own.
 """
 
 import dataclasses
 import json
+import time
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from ray_slm.training import checkpoint, journal, objective
+from ray_slm.training import checkpoint, goodput, journal, objective, publishing
 from ray_slm.training.events import Events
 from ray_slm.training.journal import Journal
-from ray_slm.training.model import config_json
 from ray_slm.training.objective import Validation
 from ray_slm.training.packing import Documents
 from ray_slm.training.run import Run, run_digest
-from ray_slm.training.scale import num_parameters, table_size
 from ray_slm.training.trainer import Trainer
 from ray_slm.training.world import World
+from ray_slm.training.writing import Interval, Writer
 
 RESUME = "resume"
-DRAFT = "publishing.tmp"
 
 
 class Session:
-    """A trainer, and the files around it."""
+    """A trainer, and the files around it.  ``fork`` is the state a branch starts from."""
 
     def __init__(
         self,
@@ -36,16 +36,22 @@ class Session:
         scratch: Path,
         world: World,
         events: Events,
+        fork: Path | None = None,
     ) -> None:
+        self._start = time.perf_counter()
         self.run, self.dev, self.out, self.scratch = run, dev, out, scratch
-        self.world, self.events = world, events
+        self.world, self.events, self._fork = world, events, fork
         self.trainer = Trainer(run, train, world)
         self.digest = run_digest(run, train, dev)
         self.attempt = journal.next_attempt(scratch)
         self.rejected: tuple[checkpoint.Rejected, ...] = ()
         self._journal = Journal(scratch, self.attempt) if world.rank == 0 else None
+        self._writer, self._interval = Writer(), Interval()
         self._verified: list[Path] = []
-        self._save_due = False
+        self._save_due = self._urgent = False
+        self._peak = 1.0
+        if world.rank == 0:
+            self._peak = world.size * journal.peak_flops_per_second(world.device, run.precision)
 
     def resume(self) -> None:
         """Go on from the newest valid resume checkpoint, the one that rank 0 finds."""
@@ -61,116 +67,143 @@ class Session:
         if attempt:
             folder = self.scratch / RESUME / _name(step, attempt)
             self.trainer.restore(checkpoint.load(folder, self.world.device))
+        elif self._fork is not None:
+            self.trainer.branch_off(checkpoint.load(self._fork, self.world.device))
+        self._tell({"event": "start", "init_seconds": time.perf_counter() - self._start})
 
     def step(self) -> None:
         """Train on one batch and tell of it."""
         pace = self.trainer.step()
         point = self.trainer.points[-1]._asdict()
         if self._journal is not None:
-            self._journal.append(point | pace._asdict() | {"attempt": self.attempt})
-        urgent = self.events.step(point)
-        regular = self.trainer.progress.step % self.world.resume_every_steps == 0
-        self._save_due = bool(urgent) or regular
+            speed = {
+                "tokens_per_second": pace.num_tokens / pace.seconds,
+                "mfu": pace.flops / pace.seconds / self._peak,
+                "memory_bytes": journal.peak_memory_bytes(self.world.device),
+            }
+            self._journal.append(point | pace._asdict() | speed | {"attempt": self.attempt})
+        self._urgent = bool(self.events.step(point))
+        every = self.world.resume_every_steps
+        regular = self._interval.due() if every is None else point["step"] % every == 0
+        self._save_due = self._urgent or regular
+        self._writer.check()
 
     def settle(self) -> None:
         """At a step boundary: measure and publish what is due, then save where we are."""
-        progress, checkpoints = self.trainer.progress, self.run.checkpoints
-        due = [c for c in checkpoints[progress.published :] if c <= progress.tokens]
-        if due or self._validation_due():
+        if self._due() or self._validation_due():
             self._validate()
-        for tokens in due:
-            self._publish(tokens)
-        if due:
-            published = progress.published + len(due)
-            self.trainer.progress = dataclasses.replace(progress, published=published)
-        if due or self._save_due:
-            self._save()
+        due = self._due()  # a run that gives up after this validation publishes what is left
+        progress = self.trainer.progress
+        forks = [fork for fork in self.run.forks[progress.forked :] if fork <= progress.tokens]
+        if due or forks:
+            self.trainer.progress = dataclasses.replace(
+                progress,
+                published=progress.published + len(due),
+                forked=progress.forked + len(forks),
+            )
+        if due or forks or self._save_due:
+            self._write(due, forks)
+        self._save_due = self._urgent = False
 
     def finish(self) -> None:
         """Write the history, from the state alone, and the figures of the journal."""
+        self.drain()
         if self._journal is None:
             return
         points = [point._asdict() for point in self.trainer.points]
         validations = [validation._asdict() for validation in self.trainer.validations]
-        lines = journal.read_points(self.scratch)
+        lines = [line for line in journal.read_points(self.scratch) if "event" not in line]
         steps = [line for line in lines if journal.is_step(line)]
-        peak = journal.matmul_flops_per_second(self.world.device, self.run.precision)
-        timing = journal.summarize(steps, peak, self.world.size)
+        timing = journal.summarize(steps, self._peak, self.world.size)
+        timing["goodput"] = goodput.goodput(journal.read_attempts(self.scratch))._asdict()
         self.out.mkdir(parents=True, exist_ok=True)
         _write_lines(self.out / "losses.jsonl", points)
         _write_lines(self.out / "validation.jsonl", validations)
         _write_lines(self.out / "timing.jsonl", lines)
         _write_lines(self.out / "timing.json", [timing])
 
+    def drain(self) -> None:
+        """Wait for what the threads do.  Raises what the writer raised."""
+        self._writer.wait()
+        self.trainer.feed.drain()
+
     def close(self) -> None:
-        """Close the journal, whether the attempt came to its end or not."""
+        """End the threads and the journal, whether the attempt came to its end or not."""
+        self._writer.close()
+        self.trainer.feed.close()
         if self._journal is not None:
             self._journal.close()
+
+    def _due(self) -> list[int]:
+        """Scheduled checkpoints that were reached; the last one waits for the end of the run."""
+        progress, ended = self.trainer.progress, self.trainer.ended
+        left = self.run.checkpoints[progress.published :]
+        exact = self.run.ending.epochs is not None
+        last = self.run.checkpoints[-1] if exact and left else None
+        return [c for c in left if ended or (c <= progress.tokens and c != last)]
 
     def _validation_due(self) -> bool:
         progress, every = self.trainer.progress, self.run.validate_every_tokens
         last = self.trainer.validations[-1].tokens if self.trainer.validations else 0
         if progress.tokens == last and self.trainer.validations:
             return False
-        if progress.tokens >= self.run.total_tokens:
+        if self.trainer.ended:
             return True
         return every is not None and progress.tokens // every > last // every
 
     def _validate(self) -> None:
-        progress = self.trainer.progress
+        progress, start = self.trainer.progress, time.perf_counter()
         losses = objective.held_out_loss(
             self.trainer.model, self.dev, self.run.vocab_size, self.run.precision, self.world
         )
         validation = Validation(progress.step, progress.tokens, *losses)
         self.trainer.validations.append(validation)
-        if self._journal is not None:
-            self._journal.append(validation._asdict() | {"attempt": self.attempt})
+        seconds = time.perf_counter() - start
+        self._tell(validation._asdict() | {"validation_seconds": seconds})
 
-    def _publish(self, tokens: int) -> None:
+    def _write(self, due: list[int], forks: list[int]) -> None:
+        """Begin to write; an urgent checkpoint is on the disk when this returns."""
         if self.world.rank != 0:
             return
-        folder = self.out / f"checkpoint-{tokens:012d}"
-        checkpoint.publish(
-            folder,
-            self.scratch / DRAFT,
-            self.trainer.model.state_dict(),
-            config_json(self.run.scale, self.run.vocab_size),
-            self._about(tokens),
-        )
-        self.events.published(tokens, folder)
-
-    def _about(self, tokens: int) -> dict:
-        """What ``trainer.json`` says of a published model."""
-        run, done = self.run, self.trainer.progress
-        last = self.trainer.points[-1] if self.trainer.points else None
-        held_out = self.trainer.validations[-1]
-        rows = table_size(run.vocab_size)
-        return {
-            "schema": 1,
-            "scheduled_tokens": tokens,
-            "step": done.step,
-            "tokens": done.tokens,
-            "utterances": done.utterances,
-            "epochs": done.utterances / len(self.trainer.documents),
-            "seconds_of_audio": done.samples / objective.SAMPLE_RATE_HZ,
-            "flops": done.flops,
-            "train_loss": last.loss if last else None,
-            "nats_per_token": held_out.nats_per_token,
-            "bits_per_second": held_out.bits_per_second,
-            "parameters": num_parameters(run.scale, rows),
-            "world_size": self.world.size,
-            "tokens_per_microbatch": self.world.microbatch,
-            "run": dataclasses.asdict(run),
-            "run_digest": self.digest,
+        start, name = time.perf_counter(), _name(self.trainer.progress.step, self.attempt)
+        snapshot = self.trainer.snapshot(self.digest)
+        about = [publishing.about(self.trainer, self.digest, tokens) for tokens in due]
+        job = partial(self._write_files, snapshot, about, forks, name)
+        self._writer.submit(job)
+        if self._urgent:
+            self._writer.wait()
+        self._interval.saved(self._writer.seconds)
+        seconds = {
+            "checkpoint_blocked_seconds": time.perf_counter() - start,
+            "checkpoint_write_seconds": self._writer.seconds,  # of the one before
         }
+        self._tell({"event": "checkpoint", **seconds})
 
-    def _save(self) -> None:
-        self._save_due = False
-        if self.world.rank != 0:
-            return
-        root, name = self.scratch / RESUME, _name(self.trainer.progress.step, self.attempt)
-        self._verified.append(checkpoint.save(root, name, self.trainer.snapshot(self.digest)))
+    def _write_files(
+        self, snapshot: checkpoint.Saved, about: list[dict], forks: list[int], name: str
+    ) -> None:
+        """In the writer's thread: what others wait for first, then what this run resumes from."""
+        for trainer_json in about:
+            tokens = trainer_json["scheduled_tokens"]
+            folder = publishing.publish(self.run, snapshot, trainer_json, self.out, self.scratch)
+            self.events.published(tokens, folder)
+        for fork in forks:
+            folder = self.out / f"fork-{fork:012d}"
+            if not folder.exists():
+                checkpoint.save(self.out, folder.name, snapshot)
+            self.events.published(fork, folder)
+        root = self.scratch / RESUME
+        self._verified.append(checkpoint.save(root, name, snapshot))
         checkpoint.prune(root, self._verified)
+        self.events.saved()
+
+    def _tell(self, line: dict) -> None:
+        """A line of the journal that is not a step's."""
+        if self._journal is None:
+            return
+        progress = self.trainer.progress
+        where = {"step": progress.step, "tokens": progress.tokens, "attempt": self.attempt}
+        self._journal.append(where | line)
 
 
 def _name(step: int, attempt: int) -> str:

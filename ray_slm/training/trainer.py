@@ -13,19 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ray_slm.training import objective, order, packing, schedule
+from ray_slm.training import ending, objective, packing, schedule
 from ray_slm.training.checkpoint import Saved
+from ray_slm.training.feed import Feed, Prepared
 from ray_slm.training.model import initialized
 from ray_slm.training.objective import Validation
 from ray_slm.training.packing import Documents
 from ray_slm.training.run import Run
-from ray_slm.training.scale import flops_per_token, table_size
-from ray_slm.training.world import World, sum_gradients
+from ray_slm.training.world import GradientSums, World, out_of_memory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run is.  ``published`` counts checkpoints, ``samples`` are of audio heard."""
+    """How far a run is.  ``published`` counts checkpoints, ``forked`` the states it left for
+    branches; ``samples`` are of audio heard.
+    """
 
     step: int = 0
     tokens: int = 0
@@ -33,6 +35,7 @@ class Progress:
     samples: int = 0
     flops: float = 0.0
     published: int = 0
+    forked: int = 0
 
 
 class Point(NamedTuple):
@@ -50,7 +53,7 @@ class Pace(NamedTuple):
 
     seconds: float
     cpu_seconds: float  # of this process; on a shared machine less than ``seconds``
-    data_seconds: float
+    data_seconds: float  # waited for data
     num_tokens: int  # of all ranks, like flops
     slots: int
     flops: float
@@ -62,17 +65,29 @@ class Trainer:
     def __init__(self, run: Run, documents: Documents, world: World) -> None:
         self.run, self.documents, self.world = run, documents, world
         self.model = initialized(run.scale, run.vocab_size, run.seed).to(world.device)
+        self.model.recompute = world.recompute
         self.named = dict(self.model.named_parameters())
         self.optimizer = _adamw(run, self.named)
         self.progress = Progress()
         self.points: list[Point] = []
         self.validations: list[Validation] = []
+        self.epoch_tokens = int(packing.num_targets(documents.lengths).sum())
+        self.total_tokens = ending.total_tokens(run, self.epoch_tokens)
+        self.feed = Feed(run, documents, world)
+        self._sums = GradientSums(list(self.named.values()), world)
         self._losses = objective.token_losses
         if world.compiled:
-            self._losses = torch.compile(objective.token_losses, dynamic=True)
-        mean_targets = float(packing.num_targets(documents.lengths).mean())
+            dynamic = not world.static_shapes
+            self._losses = torch.compile(objective.token_losses, dynamic=dynamic)
         self._warmup = schedule.warmup_tokens(
-            run.optimizer, run.total_tokens, mean_targets * run.batching.utterances_per_step
+            run.optimizer, self.total_tokens, _tokens_per_step(run, documents)
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run's own rule says that nothing is left to do."""
+        return self.progress.tokens >= self.total_tokens or ending.gave_up(
+            self.run.ending, self.epoch_tokens, self.validations
         )
 
     def step(self) -> Pace:
@@ -81,57 +96,55 @@ class Trainer:
         Raises:
             ValueError: when loss or gradient is not finite, naming the utterances; the weights
                 are then those of before.
+            ResourceError: when memory does not suffice, naming the micro-batch to use.
         """
         start, cpu_start = time.perf_counter(), time.process_time()
-        per_step = self.run.batching.utterances_per_step
-        indices = order.batch(self.run.seed, self.progress.step, len(self.documents), per_step)
-        lengths = self.documents.lengths[indices]
-        num_tokens = int(packing.num_targets(lengths).sum())
-        share = order.split(indices, lengths, self.world.size)[self.world.rank]
-        data_seconds, slots, loss_sum = self._accumulate(share, num_tokens)
+        prepared = self.feed.take(self.progress.utterances)
+        data_seconds, num_tokens = time.perf_counter() - start, prepared.num_tokens
+        try:
+            loss_sum = self._accumulate(prepared)
+        except RuntimeError as error:
+            raise out_of_memory(error, self.run.scale, self.world) or error from error
+        self._sums.finish()
         self.world.sum_over_ranks(loss_sum)
-        loss = float(loss_sum) / num_tokens
-        sum_gradients(list(self.named.values()), self.world)
         clip = self.run.optimizer.clip_norm
-        norm = float(torch.nn.utils.clip_grad_norm_(self.named.values(), clip))
-        self._refuse_not_finite(loss, norm, indices)
+        norm = torch.nn.utils.clip_grad_norm_(self.named.values(), clip)
+        total, grad_norm = torch.stack([loss_sum, norm.double()]).tolist()  # waits for the device
+        loss = total / num_tokens
+        self._refuse_not_finite(loss, grad_norm, prepared.indices)
         rate = self._learning_rate(num_tokens)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        flops = self._advance(indices, num_tokens)
-        self.points.append(Point(self.progress.step, self.progress.tokens, rate, loss, norm))
+        self._advance(prepared)
+        self.points.append(Point(self.progress.step, self.progress.tokens, rate, loss, grad_norm))
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
-        return Pace(seconds, cpu_seconds, data_seconds, num_tokens, slots, flops)
+        return Pace(seconds, cpu_seconds, data_seconds, num_tokens, prepared.slots, prepared.flops)
 
-    def _accumulate(self, share: np.ndarray, num_tokens: int) -> tuple[float, int, Tensor]:
-        """Gradients of this rank's share, divided by all ranks' tokens; (data s, slots, loss)."""
+    def _accumulate(self, prepared: Prepared) -> Tensor:
+        """Gradients of this rank's share, divided by all ranks' tokens; the sum of its losses."""
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.world.device)
-        if not len(share):
-            return 0.0, 0, loss_sum
-        start = time.perf_counter()
-        window, vocab_size = self.run.scale.window, self.run.vocab_size
-        rows = objective.rows_of(self.documents, share, window, vocab_size)
-        data_seconds, slots = time.perf_counter() - start, 0
-        for part in packing.microbatches(rows, self.world.microbatch):
-            slots += part.ids_BT.size
-            batch = objective.on_device(part, self.world.device)
+        for number, part in enumerate(prepared.batches, 1):
+            batch = objective.to_device(part, self.world.device)
             with objective.precision_context(self.run.precision, self.world.device):
-                losses_BT = self._losses(self.model, batch, vocab_size)
+                losses_BT = self._losses(self.model, batch, self.run.vocab_size)
             summed = losses_BT.sum()
-            (summed / num_tokens).backward()
+            if number == len(prepared.batches):
+                self._sums.arm()
+            (summed / prepared.num_tokens).backward()
             loss_sum += summed.detach()
-        return data_seconds, slots, loss_sum
+        return loss_sum
 
     def _learning_rate(self, num_tokens: int) -> float:
         """The rate in the middle of this step, so that neither the first nor the last is idle."""
         return schedule.learning_rate(
             self.run.optimizer,
             self.progress.tokens + num_tokens / 2,
-            total_tokens=self.run.total_tokens,
+            total_tokens=self.total_tokens,
             warmup=self._warmup,
-            checkpoints=self.run.checkpoints,
+            checkpoints=tuple(c for c in self.run.checkpoints if c < self.total_tokens),
+            forked_at=self.run.forked_at,
         )
 
     def _refuse_not_finite(self, loss: float, norm: float, indices: np.ndarray) -> None:
@@ -144,26 +157,20 @@ class Trainer:
             f"lower peak_lr, or look at the utterances of this batch: {ids}"
         )
 
-    def _advance(self, indices: np.ndarray, num_tokens: int) -> float:
-        """Count the step; its FLOPs, attention within each piece included."""
-        run, done = self.run, self.progress
-        rows = table_size(run.vocab_size)
-        flops = sum(
-            piece.length * flops_per_token(run.scale, piece.length, rows)
-            for piece in packing.pieces(indices, self.documents.lengths, run.scale.window)
-        )
+    def _advance(self, prepared: Prepared) -> None:
+        """Count the step."""
+        done, indices = self.progress, prepared.indices
         self.progress = dataclasses.replace(
             done,
             step=done.step + 1,
-            tokens=done.tokens + num_tokens,
+            tokens=done.tokens + prepared.num_tokens,
             utterances=done.utterances + len(indices),
             samples=done.samples + int(np.sum(self.documents.num_samples[indices], dtype=np.int64)),
-            flops=done.flops + flops,
+            flops=done.flops + prepared.flops,
         )
-        return flops
 
     def snapshot(self, digest: str) -> Saved:
-        """Everything that resuming needs; ``digest`` names the run it belongs to."""
+        """A copy of everything that resuming needs; ``digest`` names the run it belongs to."""
         moments = {
             f"{name}/{key}": value
             for name, parameter in self.named.items()
@@ -175,7 +182,17 @@ class Trainer:
         }
         groups = {"model": dict(self.named), "optimizer": moments, "history": history}
         state = {"schema": 1, "run": digest, "progress": dataclasses.asdict(self.progress)}
-        return Saved(groups, state)
+        copies = {
+            group: {name: t.detach().to("cpu", copy=True) for name, t in tensors.items()}
+            for group, tensors in groups.items()
+        }
+        return Saved(copies, state)
+
+    def branch_off(self, saved: Saved) -> None:
+        """Continue where a trunk was, with a history and checkpoints of one's own."""
+        self.restore(saved)
+        self.progress = dataclasses.replace(self.progress, published=0, forked=0)
+        self.points, self.validations = [], []
 
     def restore(self, saved: Saved) -> None:
         """Continue from a snapshot."""
@@ -197,6 +214,14 @@ class Trainer:
             Validation(int(step), int(tokens), *rest)
             for step, tokens, *rest in history["validations"].tolist()
         ]
+
+
+def _tokens_per_step(run: Run, documents: Documents) -> float:
+    """The mean over steps."""
+    if run.batching.tokens_per_step is not None:
+        return float(run.batching.tokens_per_step)
+    mean_targets = float(packing.num_targets(documents.lengths).mean())
+    return mean_targets * run.batching.utterances_per_step
 
 
 def _adamw(run: Run, named: Mapping[str, Tensor]) -> torch.optim.AdamW:

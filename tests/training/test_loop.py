@@ -32,6 +32,9 @@ class Recorder:
             raise Killed
         return False
 
+    def saved(self):
+        pass
+
     def published(self, tokens, folder):
         assert {path.name for path in folder.iterdir()} == {
             "config.json",
