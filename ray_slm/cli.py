@@ -29,6 +29,12 @@ Root = Annotated[
     typer.Option(help="Where results live: a folder that workers reach, or s3://bucket/prefix."),
 ]
 Places = Annotated[list[str], typer.Option("--place", help="NAME=PATH of external data.")]
+Tracking = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MLFLOW_TRACKING_URI", help="An MLflow server, http://...; else a file in the root."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_ROOT = "runs"
 
@@ -105,6 +111,7 @@ def run(
     backend: Annotated[str, typer.Option(help="ray, or local for one process.")] = "ray",
     place: Places = [],  # noqa: B006 - typer copies it
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress lines.")] = False,
+    tracking_uri: Tracking = None,
 ) -> None:
     """Run what is missing of a study; run again to resume."""
     from ray_slm import launch
@@ -112,9 +119,24 @@ def run(
 
     raise typer.Exit(
         launch.run_study(
-            load_study(study), _store(root), backend, launch.places(place, _cache()), quiet=quiet
+            load_study(study),
+            _store(root),
+            backend,
+            launch.places(place, _cache()),
+            quiet=quiet,
+            tracking_uri=tracking_uri,
         )
     )
+
+
+@app.command()
+@_friendly
+def sync(study: StudyName, root: Root = DEFAULT_ROOT, tracking_uri: Tracking = None) -> None:
+    """Send to MLflow what it lacks: after an outage, or to another server."""
+    from ray_slm import launch
+    from ray_slm.study import load_study
+
+    raise typer.Exit(launch.sync(load_study(study), _store(root), tracking_uri))
 
 
 @app.command()

@@ -51,9 +51,20 @@ def default_assets() -> Path:
 
 
 def run_study(
-    study: Study, store: Store, backend: str, places: Mapping[str, Path], *, quiet: bool = False
+    study: Study,
+    store: Store,
+    backend: str,
+    places: Mapping[str, Path],
+    *,
+    quiet: bool = False,
+    tracking_uri: str | None = None,
 ) -> int:
-    """Run what is missing and return the exit code.  One driver at a time per root."""
+    """Run what is missing and return the exit code.  One driver at a time per root.
+
+    ``tracking_uri`` is of an MLflow server; without one, MLflow's file in the root is used.
+    """
+    from ray_slm.tracking import Mirror
+
     if backend not in ("ray", "local"):
         raise ValueError(f"--backend {backend!r}: use ray or local")
     stages = plan(study)
@@ -64,7 +75,8 @@ def run_study(
     store.root.mkdir(parents=True, exist_ok=True)
     with lease.held(store.lease_entries, store.location) as held:
         store = dataclasses.replace(store, fence=held.number)
-        outcome = _drive(study, stages, store, backend, places, held, quiet=quiet)
+        with Mirror(study, stages, store, tracking_uri):
+            outcome = _drive(study, stages, store, backend, places, held, quiet=quiet)
         return _conclude(study, outcome, store)
 
 
@@ -79,7 +91,6 @@ def _drive(
     quiet: bool,
 ) -> runner.Outcome:
     from ray_slm.stages.site import Site
-    from ray_slm.tracking import Mirror
 
     site = Site(store, places)
     show = terminal.ProgressReport(store, quiet=quiet)
@@ -88,15 +99,14 @@ def _drive(
         held.check()
         show(progress)
 
-    with Mirror(study, stages, store):
-        if backend == "local":
-            from ray_slm.stages.local import LocalBackend
+    if backend == "local":
+        from ray_slm.stages.local import LocalBackend
 
-            return runner.run(stages, store, LocalBackend(site), watch)
-        from ray_slm.cluster.session import ray_backend
+        return runner.run(stages, store, LocalBackend(site), watch)
+    from ray_slm.cluster.session import ray_backend
 
-        with ray_backend(site) as on_ray:
-            return runner.run(stages, store, on_ray, watch)
+    with ray_backend(site) as on_ray:
+        return runner.run(stages, store, on_ray, watch)
 
 
 def _conclude(study: Study, outcome: runner.Outcome, store: Store) -> int:
@@ -185,6 +195,14 @@ def verify(study: Study, store: Store) -> Verified:
         ]
     total = hashlib.sha256("\n".join(sorted(entries)).encode()).hexdigest()
     return Verified(tuple(problems), len(addresses), len(entries), total)
+
+
+def sync(study: Study, store: Store, tracking_uri: str | None) -> int:
+    """Bring the MLflow mirror up to date with the records there are; the exit code."""
+    from ray_slm.tracking import Mirror
+
+    done = Mirror(study, plan(study), store, tracking_uri).sync("nothing was lost; try again later")
+    return 0 if done else errors.EXIT_INFRASTRUCTURE
 
 
 def open_ui(study: Study, store: Store, port: int) -> None:

@@ -1,21 +1,23 @@
 """The MLflow mirror: a thread that copies journals and scores, and never makes training wait.
 
-Records and journals are the truth; the mirror can be deleted and is rebuilt by the next run.
-Every point keeps the time at which it was measured, so sending it twice stores it once.
+Records and journals are the truth; the mirror can be deleted and is rebuilt by the next run or by
+``sync``.  Every point keeps the time at which it was measured, so sending it twice stores it once.
 """
 
 import json
 import logging
-import math
 import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
 
+from ray_slm import tracked
 from ray_slm.scheduling.identity import fingerprint_of_canonical
 from ray_slm.scheduling.stage import Stage
-from ray_slm.scheduling.store import SCRATCH, Store
+from ray_slm.scheduling.store import Store
 from ray_slm.study import Study
 
 logger = logging.getLogger(__name__)
@@ -23,8 +25,27 @@ logger = logging.getLogger(__name__)
 EXPERIMENT = "ray_slm"
 FINGERPRINT_TAG = "ray_slm.fingerprint"
 SYNC_SECONDS = 10.0
-BATCH = 1000  # MLflow's limit for one log_batch
+BATCH = 1000  # metrics in one log_batch, MLflow's limit
+PARAMS_BATCH = 100
 DATABASE = "mlflow.db"
+SCHEMES = ("http", "https", "sqlite")
+# A server that is away must not hold the thread for minutes: it tries again by itself.
+HTTP_RETRIES, HTTP_SECONDS = 1, 10
+
+
+def check_uri(uri: str) -> None:
+    """Refuse what MLflow would fail on again and again, and secrets that would be printed."""
+    parts = urlsplit(uri)
+    if parts.scheme not in SCHEMES:
+        raise ValueError(
+            f"--tracking-uri {uri!r}: use http://HOST:PORT or https:// of an MLflow server, or "
+            "sqlite:///FILE; without it metrics go to mlflow.db in the root"
+        )
+    if parts.password is not None:
+        raise ValueError(
+            f"--tracking-uri has a password for {parts.hostname}: pass it in the environment, "
+            "as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
 
 
 def make_database(path: Path) -> None:
@@ -43,10 +64,17 @@ def make_database(path: Path) -> None:
 
 
 class Mirror:
-    """Mirror one study while it runs; leaving the context sends what is left."""
+    """Mirror one study while it runs; leaving the context sends what is left.
 
-    def __init__(self, study: Study, stages: Sequence[Stage], store: Store) -> None:
-        self._study, self._stages, self._store = study, stages, store
+    ``uri`` is of an MLflow server; without one the mirror is a file in the root.
+    """
+
+    def __init__(
+        self, study: Study, stages: Sequence[Stage], store: Store, uri: str | None = None
+    ) -> None:
+        if uri is not None:
+            check_uri(uri)
+        self._study, self._stages, self._store, self._uri = study, stages, store, uri
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="mlflow-mirror", daemon=True)
         self._client: MirrorClient | None = None
@@ -63,56 +91,62 @@ class Mirror:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._sync("the mirror is behind; the next run brings it up to date")
+        self.sync(f"the mirror is behind; `ray-slm sync {self._study.name}` brings it up to date")
 
     def _loop(self) -> None:
         while not self._stop.wait(SYNC_SECONDS):
-            self._sync("the MLflow mirror is behind, trying again")
+            self.sync("the MLflow mirror is behind, trying again")
 
-    def _sync(self, trouble: str) -> None:
+    def sync(self, trouble: str) -> bool:
+        """Send what is new; False, and a line with ``trouble``, when MLflow cannot be reached."""
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             if self._client is None:
-                self._client = MirrorClient(self._study, self._stages, self._store)
+                self._client = MirrorClient(self._study, self._stages, self._store, self._uri)
             self._client.sync()
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            logger.warning("%s: %s", trouble, error)
+            first = str(error).strip().splitlines()[:1]
+            logger.warning("%s: %s", trouble, *(first or [type(error).__name__]))
+            return False
+        return True
 
 
 class MirrorClient:
     """One parent run for the study, one child for each training run; `sync` sends what is new."""
 
-    def __init__(self, study: Study, stages: Sequence[Stage], store: Store) -> None:
-        from mlflow import MlflowClient
-
+    def __init__(
+        self, study: Study, stages: Sequence[Stage], store: Store, uri: str | None = None
+    ) -> None:
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # not a line per migrated table
-        self._store = store
-        make_database(store.root / DATABASE)
-        self._client = MlflowClient(f"sqlite:///{store.root / DATABASE}")
+        self._study, self._stages, self._store = study, stages, store
+        self._client, location = _connect(store, uri)
         found = self._client.get_experiment_by_name(EXPERIMENT)
-        location = (store.root / "mlflow-artifacts").as_uri()
         self._experiment = (
             found.experiment_id if found else self._client.create_experiment(EXPERIMENT, location)
         )
         whole = fingerprint_of_canonical([stage.address for stage in stages])
-        self._parent = self._run_of(study.name, whole, {})
+        about = {"mlflow.note.content": f"{study.question}\n\n{study.notice}"}
+        self._parent = self._run_of(study.name, whole, about)
         self._runs: dict[str, str] = {}
-        self._offsets: dict[Path, int] = {}
+        self._journals = {stage.address: tracked.Journals() for stage in tracked.trainings(stages)}
+        self._published: dict[str, int] = {}
         self._sent: set[str] = set()
-        self._stages = stages
         self._report = stages[-1]
 
     def sync(self) -> None:
         """Send journal lines, scores and ends of runs that were not sent by this process."""
         for stage in self._stages:
-            kind = stage.name.split("/")[0]
-            if kind == "train" and self._store.path(stage.address).exists():
+            if stage.address in self._sent:
+                continue
+            if stage.address in self._journals and self._store.path(stage.address).exists():
                 self._sync_run(stage)
-            elif kind == "evaluate" and stage.address not in self._sent:
-                self._sync_evaluation(stage)
-        if self._store.has(self._report.address) and self._report.address not in self._sent:
+            elif stage.name.startswith("evaluate/") and self._store.has(stage.address):
+                run_id = self._run_id(stage.inputs["checkpoint"].stage)
+                self._send(run_id, tracked.scores(stage, self._store))
+                self._sent.add(stage.address)
+        if self._report.address not in self._sent and self._store.has(self._report.address):
             folder = self._store.path(self._report.address)
             for name in ("index.html", "tables.json"):
                 self._client.log_artifact(self._parent, str(folder / name), "report")
@@ -130,12 +164,13 @@ class MirrorClient:
 
     def _run_id(self, stage: Stage) -> str:
         if stage.address not in self._runs:
-            _, modality, seed = stage.name.split("/")
+            _, modality, seed = stage.name.split("/", 2)
             tags = {
                 "mlflow.parentRunId": self._parent,
                 "ray_slm.modality": modality,
                 "ray_slm.seed": seed.removeprefix("seed-"),
                 "ray_slm.address": stage.address,
+                "ray_slm.location": f"{self._store.location}/{stage.address}",
             }
             run_id = self._run_of(f"{modality} {seed}", stage.fingerprint, tags)
             self._log_params(run_id, stage)
@@ -144,61 +179,54 @@ class MirrorClient:
 
     def _log_params(self, run_id: str, stage: Stage) -> None:
         """The recipe's plain fields as parameters, the whole identity as an artifact."""
+        from mlflow.entities import Param
+
+        params = [Param(name, value) for name, value in tracked.parameters(stage).items()]
+        for start in range(0, len(params), PARAMS_BATCH):
+            self._client.log_batch(run_id, params=params[start : start + PARAMS_BATCH])
         identity = stage.identity
         assert isinstance(identity, dict)
-        for field, value in identity["recipe"].items():
-            parts = value.items() if isinstance(value, dict) else [("", value)]
-            for name, part in parts:
-                if isinstance(part, (int, float, str)):
-                    self._client.log_param(run_id, f"{field}.{name}".rstrip("."), part)
         self._client.log_dict(run_id, identity, "identity.json")
 
     def _sync_run(self, stage: Stage) -> None:
-        run_id = self._run_id(stage)
-        scratch = self._store.path(stage.address) / SCRATCH
-        for journal in sorted(scratch.glob("journal-*.jsonl")):
-            self._send(run_id, self._new_lines(journal))
-        if self._store.has(stage.address) and stage.address not in self._sent:
-            self._send(run_id, self._new_lines(self._store.path(stage.address) / "timing.jsonl"))
+        run_id, journals = self._run_id(stage), self._journals[stage.address]
+        self._send(run_id, journals.new_points(stage, self._store))
+        journals.confirm()
+        self._sync_checkpoints(run_id, stage)
+        if self._store.has(stage.address):
+            card = tracked.model_card(stage, self._study, self._store)
+            self._client.log_text(run_id, card, "model_card.md")
+            self._client.set_tag(run_id, "mlflow.note.content", card)
             self._client.set_terminated(run_id)
             self._sent.add(stage.address)
 
-    def _sync_evaluation(self, stage: Stage) -> None:
-        if not self._store.has(stage.address):
-            return
-        record = self._store.record(stage.address)
-        tokens = int(stage.name.split("/")[3])
-        at = round(record["written_at"] * 1000)
-        train = stage.inputs["checkpoint"].stage
-        points = [
-            {"time": at / 1000, "tokens": tokens, name: value}
-            for name, value in record["summary"].get("metrics", {}).items()
-        ]
-        self._send(self._run_id(train), points)
-        self._sent.add(stage.address)
+    def _sync_checkpoints(self, run_id: str, stage: Stage) -> None:
+        """Addresses and digests of what is published; the weights stay in the store."""
+        found = tracked.checkpoints(stage, self._store)
+        if len(found) > self._published.get(stage.address, 0):
+            self._client.log_text(run_id, json.dumps(found, indent=1), "checkpoints.json")
+            newest = str(found[-1]["location"])
+            self._client.set_tag(run_id, "ray_slm.newest_checkpoint", newest)
+            self._published[stage.address] = len(found)
 
-    def _new_lines(self, journal: Path) -> list[dict]:
-        """Whole lines that were not read before."""
-        if not journal.exists():
-            return []
-        with journal.open("rb") as file:
-            file.seek(self._offsets.get(journal, 0))
-            text = file.read()
-        whole = text[: text.rfind(b"\n") + 1]
-        self._offsets[journal] = self._offsets.get(journal, 0) + len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
-
-    def _send(self, run_id: str, points: Sequence[dict]) -> None:
-        """Numbers against tokens; what is not finite is left to the journal."""
+    def _send(self, run_id: str, points: Sequence[tracked.Point]) -> None:
+        """Numbers against tokens, each at the time at which it was measured."""
         from mlflow.entities import Metric
 
-        metrics = [
-            Metric(name, float(value), round(point["time"] * 1000), int(point["tokens"]))
-            for point in points
-            for name, value in point.items()
-            if name not in ("time", "tokens")
-            and isinstance(value, (int, float))
-            and math.isfinite(value)
-        ]
+        metrics = [Metric(p.name, p.value, round(p.time * 1000), p.tokens) for p in points]
         for start in range(0, len(metrics), BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+
+def _connect(store: Store, uri: str | None) -> tuple[Any, str | None]:
+    """A client, and where artifacts of a new experiment go: None leaves it to the server."""
+    from mlflow import MlflowClient, environment_variables
+
+    if uri is not None and not uri.startswith("sqlite"):
+        environment_variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(HTTP_RETRIES)
+        environment_variables.MLFLOW_HTTP_REQUEST_TIMEOUT.set(HTTP_SECONDS)
+        return MlflowClient(uri), None
+    path = Path(urlsplit(uri).path[1:]) if uri else store.root / DATABASE
+    make_database(path)
+    location = path.parent / "mlflow-artifacts"
+    return MlflowClient(f"sqlite:///{path}"), location.resolve().as_uri()

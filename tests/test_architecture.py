@@ -20,7 +20,7 @@ LAYERS = (
     ("scheduling.identity", "scheduling.stage", "scheduling.records"),
     ("scheduling.store", "scheduling.runner", "scheduling.places"),
     ("study", "studies", "recipes", "scheduling.plan", "scheduling.token_stages"),
-    ("report", "tracking", "terminal", "token_table"),
+    ("report", "tracking", "tracked", "terminal", "token_table"),
     ("scheduling.capacity", "costs"),
     ("stages",),
     ("cluster",),

@@ -1,0 +1,174 @@
+"""What a tracker gets to see of a study, read from journals and records: no tracker in here.
+
+Points of journals, scores, parameters, where checkpoints lie, and a model card for each run.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ray_slm.recipes import Train
+from ray_slm.scheduling.plan import checkpoint_part
+from ray_slm.scheduling.stage import Stage
+from ray_slm.scheduling.store import SCRATCH, Store
+from ray_slm.study import Study
+
+NOT_METRICS = ("time", "tokens")
+
+
+class Point(NamedTuple):
+    """A number that was measured once: when (seconds) and after how many trained tokens."""
+
+    name: str
+    value: float
+    time: float
+    tokens: int
+
+
+class Journals:
+    """Reads what is new in a run's journals.
+
+    What was read counts as sent only when the caller says so: an outage in between loses nothing.
+    """
+
+    def __init__(self) -> None:
+        self._sent: dict[Path, int] = {}
+        self._read: dict[Path, int] = {}
+
+    def new_points(self, stage: Stage, store: Store) -> list[Point]:
+        """Points of a training run that were not confirmed yet."""
+        folder = store.path(stage.address, only="timing")
+        paths = sorted((folder / SCRATCH).glob("journal-*.jsonl"))
+        if store.has(stage.address):
+            paths.append(folder / "timing.jsonl")
+        return [point for path in paths for line in self._new_lines(path) for point in points(line)]
+
+    def confirm(self) -> None:
+        """What was read has arrived."""
+        self._sent.update(self._read)
+
+    def _new_lines(self, path: Path) -> list[dict]:
+        """Whole lines after what was confirmed."""
+        if not path.exists():
+            return []
+        start = self._sent.get(path, 0)
+        with path.open("rb") as file:
+            file.seek(start)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read[path] = start + len(whole)
+        return [json.loads(line) for line in whole.splitlines()]
+
+
+def points(line: Mapping[str, object]) -> Iterator[Point]:
+    """The numbers of a journal line; what is not finite is left to the journal."""
+    time, tokens = line["time"], line["tokens"]
+    assert isinstance(time, int | float)
+    assert isinstance(tokens, int | float)
+    for name, value in line.items():
+        number = isinstance(value, int | float) and math.isfinite(value)
+        if number and name not in NOT_METRICS:
+            yield Point(name, float(value), float(time), int(tokens))  # type: ignore[arg-type]
+
+
+def scores(stage: Stage, store: Store) -> list[Point]:
+    """An evaluation's metrics, at its checkpoint's tokens and the time of its record."""
+    record = store.record(stage.address)
+    tokens, at = int(stage.name.split("/")[3]), float(record["written_at"])
+    line = {"time": at, "tokens": tokens, **record["summary"].get("metrics", {})}
+    return list(points(line))
+
+
+def parameters(stage: Stage) -> dict[str, str]:
+    """The plain fields of a recipe, those of its values as ``field.name``."""
+    identity = stage.identity
+    assert isinstance(identity, dict)
+    found = {}
+    for field, value in identity["recipe"].items():
+        parts = value.items() if isinstance(value, dict) else [("", value)]
+        for name, part in parts:
+            if isinstance(part, int | float | str):
+                found[f"{field}.{name}".rstrip(".")] = str(part)
+    return found
+
+
+def checkpoints(stage: Stage, store: Store) -> list[dict[str, object]]:
+    """Published checkpoints of a training run: where they lie and what they weigh."""
+    recipe = stage.recipe
+    assert isinstance(recipe, Train)
+    addresses = {tokens: stage[checkpoint_part(tokens)].address for tokens in recipe.checkpoints}
+    there = store.present(addresses.values())
+    return [
+        {
+            "tokens": tokens,
+            "address": address,
+            "location": f"{store.location}/{address}",
+            "files": store.record(address)["files"],
+        }
+        for tokens, address in addresses.items()
+        if address in there
+    ]
+
+
+CARD = """# {name}
+
+A language model of the study *{study}*: {question}
+
+- modality: {modality}, seed {seed}
+- shape: {layers} layers of width {width}, {heads} heads ({kv_heads} for keys and values)
+- trained on {tokens:,} tokens in {steps:,} steps, {hours:,.2f} hours of audio, {precision}
+- held out: {nats:.4f} nats a token, {bits:.3f} bits a second of audio
+- corpus: {corpus}
+- made by commit {commit}
+
+{notice}
+
+It opens with `LlamaForCausalLM.from_pretrained` of transformers. It was trained to compare
+modalities, has seen nothing but this corpus, and is of no other use.
+
+| tokens | checkpoint | weights, sha256 |
+|---|---|---|
+{rows}
+"""
+
+
+def model_card(stage: Stage, study: Study, store: Store) -> str:
+    """Markdown about a finished run and each of its checkpoints."""
+    recipe, record = stage.recipe, store.record(stage.address)
+    assert isinstance(recipe, Train)
+    _, modality, seed = stage.name.split("/", 2)
+    summary, scale = record["summary"], recipe.scale
+    return CARD.format(
+        name=stage.name,
+        study=study.name,
+        question=study.question,
+        notice=study.notice,
+        modality=modality,
+        seed=seed.removeprefix("seed-"),
+        layers=scale.layers,
+        width=scale.width,
+        heads=scale.heads,
+        kv_heads=scale.kv_heads,
+        tokens=summary["tokens"],
+        steps=summary["steps"],
+        hours=summary["seconds_of_audio"] / 3600,
+        precision=recipe.precision,
+        nats=summary["nats_per_token"],
+        bits=summary["bits_per_second"],
+        corpus=study.corpus.name,
+        commit=record["made"]["commit"],
+        rows="\n".join(_card_row(found) for found in checkpoints(stage, store)),
+    )
+
+
+def _card_row(found: Mapping) -> str:
+    weights = next((f for n, f in found["files"].items() if n.endswith(".safetensors")), None)
+    digest = weights["sha256"] if weights else "none"
+    return f"| {found['tokens']:,} | `{found['location']}` | `{digest}` |"
+
+
+def trainings(stages: Sequence[Stage]) -> list[Stage]:
+    """The training runs of a plan."""
+    return [stage for stage in stages if isinstance(stage.recipe, Train)]
