@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from ray_slm.corpora.corpus import Corpus
 from ray_slm.evaluation.contrasts import Contrast
 from ray_slm.modalities.modality import Stream
+from ray_slm.tasks.continuation import Continuation, UnitVocoder
 from ray_slm.tasks.task import Task
 from ray_slm.training.scale import Batching, Ending, Optimizer, Scale
 
@@ -30,6 +31,22 @@ class PrepareItems:
     voices: tuple[str, ...]
     voice_rung: str
     num_shards: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PreparePrompts:
+    """Cut held-out utterances into prompts and what really followed, as items of their own."""
+
+    REVISION: ClassVar[int] = 1
+    task: Continuation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitVocoder:
+    """Fit the decoder that makes a modality's units audible."""
+
+    REVISION: ClassVar[int] = 1
+    vocoder: UnitVocoder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +88,7 @@ class Train:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Score one task's items at one checkpoint, at every layer."""
+    """Score one task's items at one checkpoint, at every layer; or continue its prompts."""
 
     REVISION: ClassVar[int] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -88,4 +105,14 @@ class Report:
     contrasts: tuple[Contrast, ...]
 
 
-Recipe = PrepareCorpus | PrepareItems | FitVocabulary | Tokenize | Train | Evaluate | Report
+Recipe = (
+    PrepareCorpus
+    | PrepareItems
+    | PreparePrompts
+    | FitVocabulary
+    | FitVocoder
+    | Tokenize
+    | Train
+    | Evaluate
+    | Report
+)

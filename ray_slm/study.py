@@ -14,6 +14,7 @@ import ray_slm.studies
 from ray_slm.corpora.corpus import Corpus
 from ray_slm.evaluation.contrasts import Contrast
 from ray_slm.modalities.modality import Modality
+from ray_slm.tasks.continuation import Continuation
 from ray_slm.tasks.task import Task
 from ray_slm.training.scale import Batching, Ending, Optimizer, Scale
 
@@ -44,6 +45,7 @@ class Study:
     item_shards: int = 2
     seeds: tuple[int, ...] = (0,)
     contrasts: tuple[Contrast, ...] = ()
+    continuation: Continuation | None = None  # at each run's last checkpoint
     ending: Ending = dataclasses.field(default_factory=Ending)
     precision: str = "fp32"
     train_workers: int = 1
@@ -68,11 +70,13 @@ class Study:
 
 
 def _bad_names(study: Study) -> list[str]:
-    names = [study.name, *(m.name for m in study.modalities), *(t.name for t in study.tasks)]
+    tasks = [task.name for task in study.tasks]
+    tasks += [study.continuation.name] if study.continuation else []
+    names = [study.name, *(m.name for m in study.modalities), *tasks]
     bad = [f"the name {n!r} does not match {NAME.pattern}" for n in names if not NAME.match(n)]
     names_of: dict[str, list[str]] = {
         "modality": [m.name for m in study.modalities],
-        "task": [t.name for t in study.tasks],
+        "task": tasks,
         "seed": [str(seed) for seed in study.seeds],
     }
     for what, values in names_of.items():

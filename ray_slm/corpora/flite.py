@@ -5,14 +5,14 @@ alignment.  Legend: S samples at 16 kHz, P phones of one utterance.
 """
 
 import ctypes
-import functools
 import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ray_slm.corpora.lexicon import PHONE_SET, SILENCE, VOWELS
+from ray_slm.corpora.flite_library import LIBRARIES, functions, register_voice, voice_library
+from ray_slm.corpora.lexicon import NOISE, PHONE_SET, SILENCE, VOWELS
 from ray_slm.corpora.synthesis import Spoken, Unspeakable
 from ray_slm.corpora.utterance import SAMPLE_RATE_HZ
 
@@ -36,7 +36,9 @@ REMEDY = (
     "run `apt-get install flite`, or use the fall-back voice that pip delivers: "
     'voice_rung="piper-joe"'
 )
-_LIBRARIES = ("libflite.so.1", "libflite_usenglish.so.1", "libflite_cmulex.so.1")
+TIMED_VOICES = ("kal16",)  # diphones: the others decide on durations while they make sound
+_DURATIONS = b"duration_model_func"  # the hook by which a voice's features replace its model
+_LEAD_SECONDS, _TAIL_SECONDS = 0.05, 0.15  # silence around phones; the tail's end is lost
 
 
 class _Wave(ctypes.Structure):
@@ -56,7 +58,7 @@ class _VoiceHead(ctypes.Structure):  # the C struct goes on
 def missing_libraries(voices: Sequence[str] = tuple(VOICES)) -> tuple[str, ...]:
     """Those of flite's shared libraries that cannot be loaded here."""
     missing = []
-    for name in (*_LIBRARIES, *(_voice_library(voice) for voice in voices)):
+    for name in (*LIBRARIES, *(voice_library(voice) for voice in voices)):
         try:
             ctypes.CDLL(name)
         except OSError:
@@ -79,6 +81,13 @@ def arpabet(name: str, stress: str) -> str:
     return phone
 
 
+def flite_symbol(phone: str) -> str:
+    """The flite segment that is spoken for a phone; what ``arpabet`` gives for it, as a rule."""
+    if phone in (SILENCE, NOISE, "AH0"):
+        return "ax" if phone == "AH0" else "pau"
+    return phone.rstrip("012").lower() + ("1" if phone.endswith("1") else "")
+
+
 class Flite:
     """The synthesizer with some voices loaded.  One per process, from one thread, is enough.
 
@@ -95,8 +104,8 @@ class Flite:
         missing = missing_libraries(voices)
         if missing:
             raise ValueError(f"flite's libraries {', '.join(missing)} cannot be loaded; {REMEDY}")
-        self._c = _functions()
-        self._voices = {voice: _register(voice) for voice in voices}
+        self._c = functions()
+        self._voices = {voice: register_voice(voice) for voice in voices}
 
     def speak(self, text: str, voice: str, stretch: float = 1.0, f0_factor: float = 1.0) -> Spoken:
         """Speech of ``text``: int16 (S,), phones (P,), ends (P,) in samples, strictly rising.
@@ -120,6 +129,47 @@ class Flite:
         """The phones of ``text`` without silences; kal16 takes about a millisecond a word."""
         phones = self.speak(text, voice).phones
         return tuple(phone for phone in phones if phone != SILENCE)
+
+    def speak_phones(
+        self, phones: Sequence[str], voice: str, ends: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Speech of stressed ARPAbet phones, int16 (S,), with a short silence around them.
+
+        Phones last as the voice has it, or until ``ends`` (samples, rising; TIMED_VOICES only).
+        Raises Unspeakable when no sound comes out.
+        """
+        self._set_manner(voice, 1.0, 1.0)
+        line = " ".join(["pau", *map(flite_symbol, phones), "pau"]).encode()
+        self._c["srand"](zlib.crc32(line))
+        head = ctypes.cast(self._voices[voice], ctypes.POINTER(_VoiceHead)).contents
+        hook = None if ends is None else self._timing(voice, ends)
+        if hook is not None:
+            function = self._c["uttfunc_val"](ctypes.cast(hook, ctypes.c_void_p))
+            self._c["feat_set"](head.features, _DURATIONS, function)
+        utterance = self._c["flite_synth_phones"](line, self._voices[voice])
+        if hook is not None:
+            self._c["feat_remove"](head.features, _DURATIONS)
+        if not utterance:
+            raise Unspeakable("SYNTHESIS_FAILED", f"flite made nothing of {len(phones)} phones")
+        try:
+            return self._samples(utterance, line.decode())
+        finally:
+            self._c["delete_utterance"](utterance)
+
+    def _timing(self, voice: str, ends: Sequence[int]) -> Any:
+        """A duration model for one utterance: every phone ends where it is told to."""
+        if voice not in TIMED_VOICES:
+            raise ValueError(f"voice {voice!r} takes no durations; use one of {TIMED_VOICES}")
+        seconds = [_LEAD_SECONDS + end / SAMPLE_RATE_HZ for end in (0, *ends)]
+
+        def set_ends(utterance: int) -> int:
+            item = self._c["relation_head"](self._c["utt_relation"](utterance, b"Segment"))
+            for end in (*seconds, seconds[-1] + _TAIL_SECONDS):
+                self._c["item_set_float"](item, b"end", end)
+                item = self._c["item_next"](item)
+            return utterance
+
+        return ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(set_ends)
 
     def _set_manner(self, voice: str, stretch: float, f0_factor: float) -> None:
         if voice not in self._voices:
@@ -163,40 +213,3 @@ class Flite:
                 ends.append(end)
             item = self._c["item_next"](item)
         return tuple(phones), tuple(ends)
-
-
-def _voice_library(voice: str) -> str:
-    return f"libflite_cmu_us_{voice}.so.1"
-
-
-@functools.cache
-def _functions() -> dict[str, Any]:
-    """The C functions used, with declared types: pointers do not fit the default int."""
-    flite, libc = ctypes.CDLL(_LIBRARIES[0]), ctypes.CDLL(None)
-    pointer, string, real = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_float
-    signatures: dict[str, tuple[type | None, tuple[type, ...]]] = {
-        "flite_synth_text": (pointer, (string, pointer)),
-        "utt_wave": (pointer, (pointer,)),
-        "delete_utterance": (None, (pointer,)),
-        "utt_relation": (pointer, (pointer, string)),
-        "relation_head": (pointer, (pointer,)),
-        "item_next": (pointer, (pointer,)),
-        "item_feat_float": (real, (pointer, string)),
-        "ffeature_string": (string, (pointer, string)),
-        "feat_set_float": (None, (pointer, string, real)),
-    }
-    functions = {}
-    for name, (result, arguments) in signatures.items():
-        functions[name] = getattr(flite, name)
-        functions[name].restype, functions[name].argtypes = result, arguments
-    libc.srand.restype, libc.srand.argtypes = None, (ctypes.c_uint,)
-    flite.flite_init()
-    return {**functions, "srand": libc.srand}
-
-
-@functools.cache
-def _register(voice: str) -> int:
-    """The address of a voice, loaded once per process; flite keeps it for ever."""
-    register = getattr(ctypes.CDLL(_voice_library(voice)), f"register_cmu_us_{voice}")
-    register.restype, register.argtypes = ctypes.c_void_p, (ctypes.c_char_p,)
-    return int(register(None))

@@ -7,9 +7,11 @@ worker has such threads.  The child is plain Python with one thread; it ends whe
 
 import atexit
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import IO
 
@@ -42,12 +44,14 @@ class FliteProcess:
 
     def speak(self, text: str, voice: str, stretch: float = 1.0, f0_factor: float = 1.0) -> Spoken:
         """As ``flite.Flite.speak``: int16 (S,), phones (P,), ends (P,); raises Unspeakable."""
-        assert self._child.stdin is not None
-        request = json.dumps([text, voice, stretch, f0_factor])
-        self._child.stdin.write(request.encode() + b"\n")
-        self._child.stdin.flush()
-        answer, pcm = self._answer()
+        answer, pcm = self._ask("speak", text, voice, stretch, f0_factor)
         return Spoken(pcm, tuple(answer["phones"]), tuple(answer["ends"]))
+
+    def speak_phones(
+        self, phones: Sequence[str], voice: str, ends: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """As ``flite.Flite.speak_phones``: int16 (S,)."""
+        return self._ask("speak_phones", [*phones], voice, None if ends is None else [*ends])[1]
 
     def close(self) -> None:
         """End the child."""
@@ -56,6 +60,12 @@ class FliteProcess:
         self._child.stdin.close()
         self._child.wait()
         self._child.stdout.close()
+
+    def _ask(self, verb: str, *arguments: object) -> tuple[dict, np.ndarray]:
+        assert self._child.stdin is not None
+        self._child.stdin.write(json.dumps([verb, *arguments]).encode() + b"\n")
+        self._child.stdin.flush()
+        return self._answer()
 
     def _answer(self) -> tuple[dict, np.ndarray]:
         assert self._child.stdout is not None
@@ -87,7 +97,12 @@ def serve(voices: Sequence[str], requests: IO[bytes], answers: IO[bytes]) -> Non
     answer({"num_samples": 0})
     for request in requests:
         try:
-            spoken = flite.speak(*json.loads(request))
+            verb, *arguments = json.loads(request)
+            with _quiet():
+                if verb == "speak_phones":
+                    spoken = Spoken(flite.speak_phones(*arguments), (), ())
+                else:
+                    spoken = flite.speak(*arguments)
         except Unspeakable as error:
             answer({"unspeakable": [error.reason, error.detail]})
         except ValueError as error:
@@ -95,6 +110,19 @@ def serve(voices: Sequence[str], requests: IO[bytes], answers: IO[bytes]) -> Non
         else:
             about = {"num_samples": len(spoken.pcm), "phones": spoken.phones, "ends": spoken.ends}
             answer(about, spoken.pcm.astype("<i2").tobytes())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the line that flite prints for every pair of phones its voice never said."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 if __name__ == "__main__":

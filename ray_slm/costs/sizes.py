@@ -62,22 +62,13 @@ def _pairs_and_seconds(task: Task) -> tuple[int, float]:
     return getattr(task, "num_pairs", pairs), seconds
 
 
-def sampled_seconds(task: Task) -> float:
-    """Audio that a continuation task samples from one checkpoint; 0 for pairs."""
-    prompts, samples = getattr(task, "num_prompts", 0), getattr(task, "num_samples", 0)
-    return float(prompts * samples * longest_sample(task))
-
-
-def longest_sample(task: Task) -> float:
-    """Seconds of the longest continuation; 0 for pairs."""
-    return float(getattr(task, "max_seconds", 0.0))
-
-
 def source_hours(source: Stage) -> float:
     """Audio that a prepared corpus or a task's items hold, all voices counted."""
     recipe = source.recipe
     if isinstance(recipe, recipes.PrepareCorpus):
         return audio_hours(recipe.corpus)
+    if isinstance(recipe, recipes.PreparePrompts):
+        return recipe.task.num_prompts * 2 * recipe.task.prompt_seconds / 3600
     assert isinstance(recipe, recipes.PrepareItems)
     return item_hours(recipe.task) * len(recipe.voices)
 

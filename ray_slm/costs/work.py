@@ -15,9 +15,11 @@ from ray_slm.modalities.modality import Form, Modality
 from ray_slm.scheduling.plan import mean_seconds
 from ray_slm.scheduling.stage import Stage
 from ray_slm.study import Study
+from ray_slm.tasks.continuation import Continuation
 from ray_slm.training.scale import flops_per_token, num_parameters, table_size
 
 MOST_TASKS = 64  # a schedule in finer grains than this shows nothing more
+MP3_BYTES_PER_SECOND = 4_000
 BYTES_PER_TOKEN = 2.1  # uint16 and an index
 BYTES_PER_PARAMETER = 4  # published weights are fp32
 RESUME_BYTES_PER_PARAMETER = 12 * 2  # weights and two moments, the last two kept
@@ -162,6 +164,8 @@ def _each(seconds: Mapping[str, float], tasks: int) -> dict[str, float]:
 def _evaluate(stage: Stage, study: Study, catalog: Catalog) -> Job:
     modality = modality_of(stage, study)
     items = stage.inputs["items"].stage.recipe
+    if isinstance(items, recipes.PreparePrompts):
+        return _continue(stage, study, items.task, catalog)
     assert isinstance(items, recipes.PrepareItems)
     weights = num_parameters(study.scale, TYPICAL_ROWS) * BYTES_PER_PARAMETER
     load = catalog.stage["start_seconds"] + weights / catalog.stage["load_bytes_per_second"]
@@ -170,17 +174,22 @@ def _evaluate(stage: Stage, study: Study, catalog: Catalog) -> Job:
     hours = sizes.item_hours(items.task) * len(items.voices)
     forward = flops_per_token(study.scale, sizes.mean_tokens(study, modality)) / 3
     flops = hours * 3600 * rate * forward * LAYERS_COST
-    samples = sizes.sampled_seconds(items.task)
-    extra = samples / catalog.continuation["audio_seconds_per_second"]
-    extra += (
-        sizes.longest_sample(items.task)
-        * rate
-        / (catalog.continuation["tokens_per_second_of_a_stream"])
-    )
     seconds = {
-        name: load + extra + flops / (device.peak * device.score_share)
+        name: load + flops / (device.peak * device.score_share)
         for name, device in catalog.accelerators.items()
     }
     stored = sizes.num_items(items.task) * len(items.voices) * (study.scale.layers + 1) * 40.0
     cpus = LIGHT_CPUS
     return Job(stage, 1, 1, cpus, stage.demand.gpus, seconds, stored)
+
+
+def _continue(stage: Stage, study: Study, task: Continuation, catalog: Catalog) -> Job:
+    """Sampling token after token, then a chain that hears every second of it."""
+    rate = modality_of(stage, study).nominal_tokens_per_second
+    samples = float(task.num_prompts * (task.num_samples + 1) * task.max_seconds)
+    seconds = catalog.stage["start_seconds"]
+    seconds += samples / catalog.continuation["audio_seconds_per_second"]
+    seconds += task.max_seconds * rate / catalog.continuation["tokens_per_second_of_a_stream"]
+    everywhere = {name: seconds for name in catalog.accelerators}
+    stored = samples * MP3_BYTES_PER_SECOND
+    return Job(stage, 1, 1, LIGHT_CPUS, stage.demand.gpus, everywhere, stored)

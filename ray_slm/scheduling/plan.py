@@ -6,8 +6,15 @@ Stage names are for people: ``train/<modality>/seed-<n>``; addresses add the fin
 from dataclasses import replace
 
 from ray_slm import recipes
-from ray_slm.modalities.modality import Form, Modality
+from ray_slm.modalities.modality import Modality
+from ray_slm.scheduling.continuation_stages import (
+    LastCheckpoint,
+    continuation_stages,
+    is_audible,
+    prompts_stage,
+)
 from ray_slm.scheduling.stage import Artifact, Demand, Stage
+from ray_slm.scheduling.token_stages import distinct, token_stages
 from ray_slm.study import Study
 from ray_slm.training.scale import flops_per_token
 
@@ -24,10 +31,15 @@ def plan(study: Study) -> tuple[Stage, ...]:
     items = {task.name: _items(study, task.name, corpus) for task in study.tasks}
     stages, inputs = [corpus, *items.values()], {"corpus": corpus[""]}
     inputs |= {f"items/{name}": stage[""] for name, stage in items.items()}
+    prompts = prompts_stage(study.continuation, corpus) if study.continuation else None
+    if prompts is not None:
+        stages, inputs = [*stages, prompts], {**inputs, "prompts": prompts[""]}
     for modality in study.modalities:
-        for stage in _modality_stages(study, modality, corpus, items):
+        for stage in _modality_stages(study, modality, corpus, items, prompts):
             stages.append(stage)
-            if stage.name.startswith(("tokens/", "train/", "cooldown/", "evaluate/")):
+            kind, _, rest = stage.name.partition("/")
+            own = rest.split("/")[0] == modality.name  # and not of the units it is derived from
+            if own and kind in ("tokens", "train", "cooldown", "evaluate", "continue"):
                 inputs[stage.name] = stage[""]
     report = recipes.Report(
         study=study.name,
@@ -36,7 +48,31 @@ def plan(study: Study) -> tuple[Stage, ...]:
         contrasts=study.contrasts,
     )
     stages.append(Stage(name=f"report/{study.name}", recipe=report, inputs=inputs))
-    return tuple(stages)
+    return tuple(distinct(stages))
+
+
+# What each verb adds to those before it.
+VERBS = {
+    "tokenize": (
+        recipes.PrepareCorpus,
+        recipes.PrepareItems,
+        recipes.PreparePrompts,
+        recipes.FitVocabulary,
+        recipes.Tokenize,
+    ),
+    "train": (recipes.Train,),
+    "evaluate": (recipes.FitVocoder, recipes.Evaluate),
+    "report": (recipes.Report,),
+}
+
+
+def up_to(stages: tuple[Stage, ...], verb: str) -> tuple[Stage, ...]:
+    """The stages of a verb and of those before it.  Raises ValueError for an unknown verb."""
+    if verb not in VERBS:
+        raise ValueError(f"--until {verb!r}: use one of {', '.join(VERBS)}")
+    names = list(VERBS)
+    kinds = tuple(kind for name in names[: names.index(verb) + 1] for kind in VERBS[name])
+    return tuple(stage for stage in stages if isinstance(stage.recipe, kinds))
 
 
 def checkpoint_part(tokens: int) -> str:
@@ -71,34 +107,38 @@ def _items(study: Study, task_name: str, corpus: Stage) -> Stage:
 
 
 def _modality_stages(
-    study: Study, modality: Modality, corpus: Stage, items: dict[str, Stage]
+    study: Study,
+    modality: Modality,
+    corpus: Stage,
+    items: dict[str, Stage],
+    prompts: Stage | None,
 ) -> list[Stage]:
-    heavy = modality.stream.form is Form.AUDIO
-    encode_gpus = study.encode_gpus if heavy else 0.0
-    stages: list[Stage] = []
-    inputs: dict[str, Artifact] = {}
-    if modality.stream.fits:
-        vocabulary = Stage(
-            name=f"vocabulary/{modality.name}",
-            recipe=recipes.FitVocabulary(stream=modality.stream),
-            inputs={"corpus": corpus[""]},
-            demand=Demand(gpus=encode_gpus, priority=9 if heavy else 5),
-        )
-        stages, inputs = [vocabulary], {"vocabulary": vocabulary[""]}
-    tokens = {}
-    for role, source in {"corpus": corpus, **items}.items():
-        tokens[role] = Stage(
-            name=f"tokens/{modality.name}/{source.name.split('/')[-1]}",
-            recipe=recipes.Tokenize(stream=modality.stream),
-            inputs={"corpus": source[""], **inputs},
-            demand=Demand(
-                gpus=encode_gpus, priority=(8 if heavy else 6) if role == "corpus" else 1
-            ),
-        )
-    stages += tokens.values()
+    sources, task = {"corpus": corpus, **items}, study.continuation
+    if prompts is None or not is_audible(modality.stream):
+        task = None
+    if task is not None and prompts is not None:
+        sources[task.name] = prompts
+    stages, tokens = token_stages(modality.name, modality.stream, sources, study.encode_gpus)
     for seed in study.seeds:
         stages += _run_stages(study, modality, seed, tokens, items)
+    if task is not None and prompts is not None:
+        stages += continuation_stages(task, modality, tokens, prompts, _last(stages))
     return stages
+
+
+def _last(stages: list[Stage]) -> dict[int, LastCheckpoint]:
+    """The last checkpoint of every seed, of the run or branch that has it."""
+    found: dict[int, LastCheckpoint] = {}
+    for stage in stages:
+        if isinstance(stage.recipe, recipes.Train):
+            for count in stage.recipe.checkpoints:
+                one = LastCheckpoint(count, stage[checkpoint_part(count)])
+                found[stage.recipe.seed] = max(found.get(stage.recipe.seed, one), one, key=_tokens)
+    return found
+
+
+def _tokens(checkpoint: LastCheckpoint) -> int:
+    return checkpoint.tokens
 
 
 def _run_stages(

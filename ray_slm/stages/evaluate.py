@@ -10,7 +10,7 @@ from ray_slm.evaluation.layers import LayeredModel, load_model
 from ray_slm.evaluation.likelihood import score, score_frame
 from ray_slm.evaluation.pair_scores import default_convention
 from ray_slm.evaluation.pairs import decide
-from ray_slm.recipes import Evaluate
+from ray_slm.recipes import Evaluate, PreparePrompts
 from ray_slm.scheduling.stage import Stage
 from ray_slm.stages.site import Site, made_with
 from ray_slm.tokens import TokenStore
@@ -26,7 +26,15 @@ def evaluate(stages: Sequence[Stage], site: Site, device: str = "cpu") -> None:
     (checkpoint,) = {stage.inputs["checkpoint"].address for stage in stages}
     model = load_model(site.store.path(checkpoint), device=device)
     for stage in stages:
-        _evaluate_task(stage, site, model)
+        if isinstance(stage.inputs["items"].stage.recipe, PreparePrompts):
+            # Its libraries take seconds to load: only where prompts are continued.
+            from ray_slm.stages.continuation import continue_at
+            from ray_slm.training.model import Llama
+
+            assert isinstance(model, Llama)
+            continue_at(stage, site, model)
+        else:
+            _evaluate_task(stage, site, model)
 
 
 def _evaluate_task(stage: Stage, site: Site, model: LayeredModel) -> None:

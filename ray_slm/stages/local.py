@@ -49,6 +49,10 @@ def execute(stage: Stage, site: Site) -> None:
             prepare.finish(stage, site)
         case recipes.FitVocabulary() | recipes.Tokenize():
             _tokenize(stage, site)
+        case recipes.PreparePrompts() | recipes.FitVocoder():
+            from ray_slm.stages import prompts
+
+            prompts.make(stage, site)
         case recipes.Train():
             from ray_slm.stages.train import train
 
@@ -73,5 +77,5 @@ def _tokenize(stage: Stage, site: Site) -> None:
         return
     tokenizer = tokenize.load_tokenizer(stage, site)
     for shard in tokenize.missing_shards(stage, site):
-        tokenize.tokenize_shard(stage, site, tokenizer, shard)
+        tokenize.tokenize_one(stage, site, tokenizer, shard)
     tokenize.finish(stage, site, tokenizer.vocab_size)

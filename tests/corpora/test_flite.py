@@ -123,7 +123,7 @@ def test_an_unknown_or_unloaded_voice_is_refused():
 
 def test_missing_libraries_are_named_with_the_remedy(monkeypatch):
     assert missing_libraries() == ()
-    monkeypatch.setattr(flite, "_LIBRARIES", ("libflite-absent.so.9",))
+    monkeypatch.setattr(flite, "LIBRARIES", ("libflite-absent.so.9",))
     assert missing_libraries(("slt",)) == ("libflite-absent.so.9",)
     with pytest.raises(ValueError, match=r"libflite-absent.*apt-get install flite.*piper-joe"):
         Flite()

@@ -1,0 +1,1 @@
+"""What a model says after a prompt: made audible, transcribed and judged."""
