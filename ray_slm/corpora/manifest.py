@@ -13,6 +13,7 @@ from ray_slm.corpora.utterance import SAMPLE_RATE_HZ
 from ray_slm.corpora.validate import BadItem
 
 TEXTS = ("book", "asr")  # the order of ``custom.texts``
+_LONGEST_SECONDS = 1e6
 OVERRUN_SAMPLES = 320  # a cut may end so much after its recording: it is trimmed and counted
 
 
@@ -119,6 +120,10 @@ class ManifestReader:
     def _kept(self, number: int, cut: _Cut) -> Cut:
         source, speech = _only_source(cut), _only_supervision(cut)
         audio = self._relative(number, source.source)
+        if max(abs(cut.start), abs(cut.duration)) > _LONGEST_SECONDS:
+            raise BadItem(
+                "CUT_SPAN", f"a start of {cut.start} s and a duration of {cut.duration} s"
+            )
         start, num_samples = (round(SAMPLE_RATE_HZ * t) for t in (cut.start, cut.duration))
         excess = max(0, start + num_samples - cut.recording.num_samples)
         if start < 0 or num_samples <= 0 or excess > OVERRUN_SAMPLES or excess >= num_samples:

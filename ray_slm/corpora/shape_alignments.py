@@ -46,14 +46,15 @@ def framed(
 
 
 def positioned(phones: Sequence[str]) -> list[str]:
-    """Phones with word positions; silences stand alone, equal neighbors lie in different words.
+    """Phones with word positions; silences stand alone.
 
-    Words are stretches of up to four phones: real ones would say nothing more here.
+    Words are stretches of up to three phones, so that equal neighbors never have equal marks:
+    a line of one id a frame could not keep those apart.
     """
     words: list[list[str]] = []
     for phone in phones:
         last = words[-1] if words else []
-        if not last or SILENCE in (phone, last[-1]) or last[-1] == phone or len(last) == 4:
+        if not last or SILENCE in (phone, last[-1]) or len(last) == 3:
             words.append([])
         words[-1].append(phone)
     found = []

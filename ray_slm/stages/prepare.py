@@ -5,18 +5,13 @@ workers may make them, and a killed run makes only what is missing.
 """
 
 import hashlib
-import json
 from pathlib import Path
 
-from ray_slm.corpora.synthesis import load_speaker
 from ray_slm.recipes import PrepareCorpus, PrepareItems
 from ray_slm.scheduling.stage import Stage
-from ray_slm.scheduling.store import SCRATCH, write_atomically
+from ray_slm.scheduling.store import SCRATCH
+from ray_slm.stages import items
 from ray_slm.stages.site import Site, made_with
-from ray_slm.tasks import items
-from ray_slm.tasks.task import Items, Pair
-
-PAIRS = "pairs.json"
 
 
 def begin(stage: Stage, site: Site) -> list[str]:
@@ -43,13 +38,13 @@ def settle(stage: Stage, site: Site) -> list[int]:
     folder = site.store.gather(stage.address)
     recipe = stage.recipe
     if isinstance(recipe, PrepareItems):
-        _choose_pairs(stage, recipe, site)
+        items.choose_pairs(stage, site)
         num_shards = recipe.num_shards
     else:
         assert isinstance(recipe, PrepareCorpus)
         recipe.corpus.settle(folder, site.places)
         num_shards = recipe.corpus.num_shards
-    site.store.share(stage.address, f"{SCRATCH}/")
+    site.store.share(stage.address)
     return [s for s in range(num_shards) if not _mark(stage, site, _shard_mark(s)).exists()]
 
 
@@ -61,9 +56,7 @@ def prepare_shard(stage: Stage, site: Site, shard: int) -> None:
         recipe.corpus.prepare_shard(shard, folder, site.places)
     else:
         assert isinstance(recipe, PrepareItems)
-        speaker = load_speaker(recipe.voice_rung, recipe.voices, site.places)
-        pairs = _pairs(stage, site).pairs
-        items.prepare_shard(pairs, recipe.voices, shard, recipe.num_shards, folder, speaker)
+        items.prepare_items(stage, site, shard, folder)
     _done(stage, site, _shard_mark(shard), f"shard-{shard:05d}")
 
 
@@ -75,7 +68,7 @@ def finish(stage: Stage, site: Site) -> None:
         summary = recipe.corpus.finish(folder)
     else:
         assert isinstance(recipe, PrepareItems)
-        summary = items.finish_items(folder, _pairs(stage, site), recipe.voices)
+        summary = items.finish_items(stage, site, folder)
     site.store.commit(stage, summary=summary, made=made_with())
 
 
@@ -98,19 +91,3 @@ def _shard_mark(shard: int) -> str:
 def _source_mark(source: str) -> str:
     """Sources are named as files are: only a hash fits any file system."""
     return f"source-{hashlib.sha256(source.encode()).hexdigest()[:16]}.whole"
-
-
-def _choose_pairs(stage: Stage, recipe: PrepareItems, site: Site) -> None:
-    """Make the pairs once; shards read them from scratch."""
-    path = site.store.scratch(stage.address) / PAIRS
-    if path.exists():
-        return
-    made = recipe.task.items(site.store.path(stage.inputs["corpus"].address))
-    content = {"pairs": [vars(pair) for pair in made.pairs], "remarks": made.remarks}
-    write_atomically(path, json.dumps(content))
-
-
-def _pairs(stage: Stage, site: Site) -> Items:
-    path: Path = site.store.scratch(stage.address) / PAIRS
-    content = json.loads(path.read_text())
-    return Items(tuple(Pair(**pair) for pair in content["pairs"]), content["remarks"])

@@ -1,0 +1,157 @@
+"""Every form of the manifests and every format of the alignment give the same tokens."""
+
+import dataclasses
+import json
+
+import pytest
+
+from ray_slm import recipes
+from ray_slm.corpora.corpus import prepare_all
+from ray_slm.corpora.libriheavy_shape import ALIGNMENTS, FORMS, shaped_corpus
+from ray_slm.corpora.shape_alignments import framed, kaldi_frames, positioned
+from ray_slm.corpora.text import normalize_text
+from ray_slm.corpora.utterance import (
+    Utterance,
+    num_shards,
+    read_utterances,
+    shard_of,
+    write_utterances,
+)
+from ray_slm.modalities import phone_raw, phone_repeat, text_bpe
+from ray_slm.scheduling.stage import Stage
+from ray_slm.scheduling.store import Store
+from ray_slm.stages import local
+from ray_slm.stages.site import Site, made_with
+
+MODALITIES = {
+    "phone-repeat": phone_repeat.MODALITY.stream,
+    "phone-raw": phone_raw.MODALITY.stream,
+    "text-bpe": text_bpe.TextBpe(vocab_size=120),
+}
+COMPARED = ("split", "speaker", "transcript", "audio", "start", "num_samples", "phones")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Truth:
+    """Stands in for a corpus whose utterances are known: its stage is committed by hand."""
+
+    name: str = "truth"
+
+
+def tokens_of(corpus_stage, store, places):
+    """{modality and file: the bytes of its token store} for a prepared corpus."""
+    found = {}
+    for name, stream in MODALITIES.items():
+        inputs = {"corpus": corpus_stage[""]}
+        if name == "text-bpe":
+            fit = Stage(
+                name=f"vocabulary/{name}",
+                recipe=recipes.FitVocabulary(stream=stream),
+                inputs=inputs,
+            )
+            local.execute(fit, Site(store, places))
+            inputs["vocabulary"] = fit[""]
+        tokenize = Stage(
+            name=f"tokens/{name}", recipe=recipes.Tokenize(stream=stream), inputs=inputs
+        )
+        local.execute(tokenize, Site(store, places))
+        files = store.record(tokenize.address)["files"]
+        found |= {f"{name}/{file}": facts["sha256"] for file, facts in files.items()}
+    assert sum(file.endswith(".bin") for file in found) >= 2 * len(MODALITIES), "train and dev"
+    return found
+
+
+@pytest.fixture(scope="module")
+def true_tokens(shape, tmp_path_factory):
+    """The tokens of what the builder knows, without any reader."""
+    store = Store(tmp_path_factory.mktemp("truth"))
+    stage = Stage(name="corpus/truth", recipe=Truth(), inputs={})
+    folder = store.path(stage.address)
+    corpus = shaped_corpus(shape).corpus
+    by_shard = {shard: [] for shard in range(corpus.num_shards)}
+    for utterance in shape.truth:
+        by_shard[shard_of(utterance.id, corpus.num_shards)].append(utterance)
+    for shard, utterances in by_shard.items():
+        write_utterances(folder, shard, utterances)
+    (folder / "corpus.json").write_text("{}")
+    store.commit(stage, summary={}, made=made_with())
+    return tokens_of(stage, store, {})
+
+
+def prepared(shape, form, alignment, root):
+    """(stage, store, places) of a reader's corpus, prepared by the stage itself."""
+    corpus, at = shaped_corpus(shape, form, alignment)
+    store = Store(root)
+    stage = Stage(name="corpus/shape", recipe=recipes.PrepareCorpus(corpus=corpus), inputs={})
+    local.execute(stage, Site(store, at))
+    return stage, store, at
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+def test_every_alignment_format_gives_the_same_tokens(shape, true_tokens, alignment, tmp_path):
+    stage, store, at = prepared(shape, "raw", alignment, tmp_path)
+    assert tokens_of(stage, store, at) == true_tokens
+    summary = store.record(stage.address)["summary"]
+    assert summary["candidates"] == summary["utterances"] == len(shape.truth)
+    assert summary["quarantined"] == {}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_the_manifests_gives_the_same_utterances(shape, form, tmp_path):
+    corpus, at = shaped_corpus(shape, form, "ctm")
+    prepare_all(corpus, tmp_path, at)
+    found = {u.id: u for u in read_utterances(tmp_path)}
+    assert found.keys() == {u.id for u in shape.truth}
+    for true in shape.truth:
+        expected = {name: getattr(true, name) for name in COMPARED}
+        if form == "upper_no_punc":
+            expected["transcript"] = normalize_text(true.transcript)
+        assert {name: getattr(found[true.id], name) for name in COMPARED} == expected
+
+
+def test_the_recognizers_text_is_that_of_raw_manifests_alone(shape, tmp_path):
+    for form in ("raw", "cases_and_punc"):
+        corpus, at = shaped_corpus(shape, form, "ctm")
+        asr = dataclasses.replace(corpus, transcript="asr", normalizer="upper", max_bad_fraction=1)
+        if form == "raw":
+            prepare_all(asr, tmp_path / form, at)
+            found = {u.id: u.transcript for u in read_utterances(tmp_path / form)}
+            assert found == {u.id: normalize_text(u.transcript) for u in shape.truth}
+        else:
+            with pytest.raises(ValueError, match="no utterance came of"):
+                prepare_all(asr, tmp_path / form, at)
+            line = json.loads((tmp_path / form / "quarantine.jsonl").read_text().splitlines()[0])
+            assert (line["reason"], line["detail"]) == (
+                "TEXT_MISSING",
+                "an extracted manifest has no recognizer's text",
+            )
+
+
+def test_a_third_of_the_utterances_end_without_silence_and_neighbors_may_be_equal(shape):
+    last = [u.phones[-1] for u in shape.truth]
+    assert 0 < last.count("SIL") < len(last)
+    assert positioned(("SIL", "S", "S", "IY1", "SIL")) == ["SIL", "S_B", "S_I", "IY1_E", "SIL"]
+
+
+def test_the_grid_keeps_every_phone_and_kaldis_length():
+    row = framed("a", ("AA1", "B", "SIL"), (10, 20, 4000), 4000)
+    assert row.frames == (1, 1, kaldi_frames(4000) - 2)
+    assert kaldi_frames(4000) == 23
+
+
+def test_the_manifest_is_split_by_subset_and_shards_by_hash(shape, tmp_path):
+    corpus, at = shaped_corpus(shape)
+    summary = prepare_all(corpus, tmp_path, at)
+    assert num_shards(tmp_path) == 4
+    assert set(summary["splits"]) == {"train", "dev"}
+    lines = {name: facts["lines"] for name, facts in summary["read"].items() if "lines" in facts}
+    assert sum(lines.values()) == len(shape.truth)
+    assert set(lines) >= {"manifest:small", "manifest:dev"}
+
+
+def test_audio_is_read_where_it_lies(shape, tmp_path):
+    corpus, at = shaped_corpus(shape)
+    prepare_all(corpus, tmp_path, at)
+    found: list[Utterance] = list(read_utterances(tmp_path))
+    assert all(u.audio.startswith("librilight:") and u.audio.endswith(".flac") for u in found)
+    assert not (tmp_path / "audio").exists()
