@@ -5,12 +5,14 @@ features), so the stream carries counts only, memory stays flat, and the bytes d
 number of workers.  Ray Data starts no more tasks than its pool takes: nothing waits in memory.
 """
 
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import ray
 import ray.data
 
+from ray_slm.cluster.measured import shard_tokenized
 from ray_slm.modalities.modality import Form
 from ray_slm.modalities.speech_units import device
 from ray_slm.pace import Pacer
@@ -35,11 +37,13 @@ class ShardTokenizer:
 
     def __call__(self, batch: Batch) -> Batch:
         """``number`` of shards (B,) -> ``seconds`` of audio in each (B,)."""
-        found = [
-            verbs.tokenize_one(self._stage, self._site, self._tokenizer, int(shard)).seconds
-            for shard in batch["number"]
-        ]
-        return {"seconds": np.array(found)}
+        return {"seconds": np.array([self._tokenize(int(shard)) for shard in batch["number"]])}
+
+    def _tokenize(self, shard: int) -> float:
+        start = time.perf_counter()
+        made = verbs.tokenize_one(self._stage, self._site, self._tokenizer, shard)
+        shard_tokenized(self._stage, made.seconds, time.perf_counter() - start)
+        return made.seconds
 
 
 class PieceEncoder:

@@ -10,6 +10,7 @@ from ray_slm.scheduling.stage import Demand, Stage
 from ray_slm.scheduling.store import SCRATCH
 from ray_slm.stages.site import Site, made_with
 from ray_slm.tokens import TokenStore
+from ray_slm.training.journal import Listener, nobody
 from ray_slm.training.loop import ALONE, Summary, fit
 from ray_slm.training.run import Run
 from ray_slm.training.world import World
@@ -47,7 +48,11 @@ class CommitCheckpoints:
 
 
 def train(
-    stage: Stage, site: Site, world: World = ALONE, urgent: Callable[[], bool] = lambda: False
+    stage: Stage,
+    site: Site,
+    world: World = ALONE,
+    urgent: Callable[[], bool] = lambda: False,
+    listener: Listener = nobody,
 ) -> Summary:
     """Train to the end of the run's budget; rank 0 commits the run.  Every rank calls this."""
     folder = site.store.gather(stage.address, f"{SCRATCH}/")
@@ -64,6 +69,7 @@ def train(
         world=_as_demanded(world, stage.demand),
         events=CommitCheckpoints(stage, site, urgent),
         fork=None if trunk is None else site.store.path(trunk.address),
+        listener=listener,
     )
     if world.rank == 0:
         site.store.commit(stage, summary=summary._asdict(), made=made_with())

@@ -11,6 +11,7 @@ import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -20,17 +21,32 @@ BF16_PEAKS = {"H200": 989e12, "H100": 989e12, "A800": 312e12, "A100": 312e12}
 PROBE_SIZE = 1024  # rows and columns of the matrices of the speed probe
 
 
+class Listener(Protocol):
+    """Hears every line as it is written, in the process that trains; must not hold it up."""
+
+    def __call__(self, line: Mapping[str, object]) -> None:
+        """A line of the journal."""
+        ...
+
+
+def nobody(line: Mapping[str, object]) -> None:
+    """Who listens when nobody does."""
+
+
 class Journal:
     """Appends lines for one attempt; a person or a tracker may read along."""
 
-    def __init__(self, folder: Path, attempt: int) -> None:
+    def __init__(self, folder: Path, attempt: int, listener: Listener = nobody) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._listener = listener
         self._file = (folder / f"journal-{attempt:04d}.jsonl").open("a", encoding="utf-8")
 
     def append(self, point: Mapping[str, object]) -> None:
         """Write one line, with the time of now, where readers see it at once."""
-        self._file.write(json.dumps({"time": time.time(), **point}) + "\n")
+        line = {"time": time.time(), **point}
+        self._file.write(json.dumps(line) + "\n")
         self._file.flush()
+        self._listener(line)
 
     def close(self) -> None:
         """Close the file."""

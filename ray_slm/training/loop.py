@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ray_slm.training.events import Events, Silent
+from ray_slm.training.journal import Listener, nobody
 from ray_slm.training.packing import Documents
 from ray_slm.training.run import Run
 from ray_slm.training.session import Session
@@ -45,6 +46,7 @@ def fit(
     world: World = ALONE,
     events: Events | None = None,
     fork: Path | None = None,
+    listener: Listener = nobody,
 ) -> Summary:
     """Train to ``run.total_tokens`` and return what was done; every rank calls this alike.
 
@@ -52,13 +54,14 @@ def fit(
     many tokens were trained, and at the end ``losses.jsonl``, ``validation.jsonl`` and the
     ``timing`` files.  ``scratch``, on the same file system and seen by every rank, keeps resume
     checkpoints and the live journal between attempts; it can be deleted afterwards.  A branch
-    starts from the state that its trunk left in ``fork``.
+    starts from the state that its trunk left in ``fork``.  On rank 0 ``listener`` hears every line
+    of the journal.
 
     Raises:
         ValueError: for documents that do not fit the run, or a loss that is not finite.
     """
     _refuse_bad(train, dev)
-    session = Session(run, train, dev, out, scratch, world, events or Silent(), fork)
+    session = Session(run, train, dev, out, scratch, world, events or Silent(), fork, listener)
     with contextlib.closing(session):
         session.resume()
         session.settle()

@@ -13,7 +13,7 @@ import torch
 
 from ray_slm.training import checkpoint, goodput, journal, objective, publishing
 from ray_slm.training.events import Events
-from ray_slm.training.journal import Journal
+from ray_slm.training.journal import Journal, Listener, nobody
 from ray_slm.training.objective import Validation
 from ray_slm.training.packing import Documents
 from ray_slm.training.run import Run, run_digest
@@ -37,6 +37,7 @@ class Session:
         world: World,
         events: Events,
         fork: Path | None = None,
+        listener: Listener = nobody,
     ) -> None:
         self._start = time.perf_counter()
         self.run, self.dev, self.out, self.scratch = run, dev, out, scratch
@@ -45,7 +46,8 @@ class Session:
         self.digest = run_digest(run, train, dev)
         self.attempt = journal.next_attempt(scratch)
         self.rejected: tuple[checkpoint.Rejected, ...] = ()
-        self._journal = Journal(scratch, self.attempt) if world.rank == 0 else None
+        first = world.rank == 0
+        self._journal = Journal(scratch, self.attempt, listener) if first else None
         self._writer, self._interval = Writer(), Interval()
         self._verified: list[Path] = []
         self._save_due = self._urgent = False
