@@ -4,7 +4,6 @@ One trial per checkpoint loads the weights once and scores every task at every l
 state is never the truth: a stage is done when its record exists, whatever Tune believes.
 """
 
-import shutil
 import uuid
 
 import ray
@@ -24,7 +23,7 @@ def evaluate_wave(wave: list[Stage], site: Site) -> dict[str, BaseException]:
     groups: dict[str, list[Stage]] = {}
     for stage in wave:
         groups.setdefault(stage.inputs["checkpoint"].address, []).append(stage)
-    folder = site.store.root / ".tune" / uuid.uuid4().hex
+    name = f"wave-{uuid.uuid4().hex}"
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(trial, groups=groups, site=site), trial_demand(wave)
@@ -35,13 +34,13 @@ def evaluate_wave(wave: list[Stage], site: Site) -> dict[str, BaseException]:
         ),
         run_config=tune.RunConfig(
             name="wave",
-            storage_path=str(folder),
+            storage_path=site.store.foreign(name),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=TRIAL_RETRIES),
         ),
     )
     results = tuner.fit()
-    shutil.rmtree(folder, ignore_errors=True)
+    site.store.remove_foreign(name)
     failures = {
         r.config["checkpoint"]: r.error for r in results if r.error is not None and r.config
     }

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import logging
+import mimetypes
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -77,9 +78,12 @@ class Bucket:
     def upload(self, key: str, path: Path) -> None:
         """Write a file of any size."""
 
+        kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
+
         def send() -> None:
             with path.open("rb") as file:
-                client().upload_fileobj(file, self.name, self.prefix + key)
+                about = {"ContentType": kind}  # so that a browser shows a report
+                client().upload_fileobj(file, self.name, self.prefix + key, ExtraArgs=about)
 
         self._patiently(key, send)
 

@@ -29,6 +29,7 @@ from ray_slm.scheduling.stage import Stage
 
 __all__ = ["CACHE", "RECORD", "SCRATCH", "Store", "open_store", "write_atomically"]
 CACHE = "~/.cache/ray_slm"
+FOREIGN = ".ray"
 MOST_LISTINGS = 16  # beyond it one listing of all records is cheaper
 
 
@@ -138,6 +139,26 @@ class Store:
             _working(self.bucket).gather(address, self.root / address, within)
         return self.root / address
 
+    def foreign(self, name: str) -> str:
+        """Where another program, Ray, may keep files that every node must reach: a path or URL."""
+        return f"{self.location}/{FOREIGN}/{name}"
+
+    def remove_foreign(self, name: str) -> None:
+        """Take those files away."""
+        shutil.rmtree(self.root / FOREIGN / name, ignore_errors=True)
+        if self.bucket is not None:
+            for entry in self.bucket.entries(f"{FOREIGN}/{name}/"):
+                self.bucket.delete(entry.key)
+
+    def send_copy(self, folder: Path) -> str:
+        """Copy a folder below the root as it is, for people to find; where it is then."""
+        name = folder.relative_to(self.root).as_posix()
+        if self.bucket is not None:
+            for path in sorted(folder.rglob("*")):
+                if path.is_file():
+                    self.bucket.upload(f"{name}/{path.relative_to(folder).as_posix()}", path)
+        return f"{self.location}/{name}"
+
     def commit(
         self, stage: Stage, *, part: str = "", summary: Mapping[str, object], made: object
     ) -> None:
@@ -185,7 +206,7 @@ class Store:
         assert self.bucket is not None
         folder = self.root / address
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".fetch.lock"):
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
             record = folder / RECORD
             if not record.is_file() or record.read_text() != text:
                 files = parsed(text, self._name(address))["files"]

@@ -48,6 +48,7 @@ def publish(study: Study, store: Store) -> Path:
         render(collect(stage, store), draft)
     shutil.rmtree(folder, ignore_errors=True)
     draft.replace(folder)
+    store.send_copy(folder)
     return folder / "index.html"
 
 

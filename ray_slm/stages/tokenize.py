@@ -31,6 +31,8 @@ from ray_slm.token_shards import ShardCounts, Source, is_tokenized, tokenize_sha
 from ray_slm.token_sources import CorpusRows, UnitRows
 from ray_slm.tokens import TRAINING_SPLIT
 
+TABLES = "utterances/"  # of a corpus: what the rows of its shards are, without any audio
+
 
 def fit_vocabulary(stage: Stage, site: Site) -> None:
     """Fit on the training split only, and commit the vocabulary's files."""
@@ -68,9 +70,9 @@ def training_tables(stage: Stage, site: Site) -> Iterator[pa.Table]:
     yield from read_tables(corpus, columns, TRAINING_SPLIT)
 
 
-def waveform_reader(stage: Stage, site: Site) -> Callable[[Utterance], np.ndarray]:
-    """Utterance -> float32 (S,) at 16 kHz, from the stage's corpus."""
-    return partial(read_audio, _corpus(stage, site), places=site.places)
+def waveform_reader(stage: Stage, site: Site, only: str = "") -> Callable[[Utterance], np.ndarray]:
+    """Utterance -> float32 (S,) at 16 kHz, from the stage's corpus or those files of it."""
+    return partial(read_audio, _corpus(stage, site, only), places=site.places)
 
 
 def load_tokenizer(stage: Stage, site: Site) -> Tokenizer:
@@ -85,15 +87,18 @@ def load_tokenizer(stage: Stage, site: Site) -> Tokenizer:
 def missing_shards(stage: Stage, site: Site) -> list[int]:
     """Shards of the corpus that have no token shard yet."""
     out = site.store.gather(stage.address)
-    return [s for s in range(num_shards(_corpus(stage, site))) if not is_tokenized(out, s)]
+    site.store.share(stage.address, "shard-")  # what a driver that was killed here did not send
+    corpus = _corpus(stage, site, TABLES)
+    return [shard for shard in range(num_shards(corpus)) if not is_tokenized(out, shard)]
 
 
 def tokenize_one(stage: Stage, site: Site, tokenizer: Tokenizer, shard: int) -> ShardCounts:
     """Tokenize one shard and let other nodes have it."""
     out = site.store.path(stage.address)
-    waveform = waveform_reader(stage, site)
-    counts = tokenize_shard(_source(stage, site), shard, tokenizer, waveform, out)
-    site.store.share(stage.address, f"shard-{shard:05d}")
+    only = f"shard-{shard:05d}"
+    waveform = waveform_reader(stage, site, only)
+    counts = tokenize_shard(_source(stage, site, only), shard, tokenizer, waveform, out)
+    site.store.share(stage.address, only)
     return counts
 
 
@@ -107,7 +112,7 @@ def finish(stage: Stage, site: Site, vocab_size: int) -> None:
 
 def pacer(stage: Stage, site: Site, shards: list[int]) -> Pacer:
     """A pace over the audio of ``shards``, the others being done."""
-    corpus = _corpus(stage, site)
+    corpus = _corpus(stage, site, TABLES)
     of_shard = [_seconds(corpus, shard) for shard in range(num_shards(corpus))]
     total, left = sum(of_shard), sum(of_shard[shard] for shard in shards)
     return Pacer(site.store.scratch(stage.address), before=total - left, total=total)
@@ -118,17 +123,17 @@ def _seconds(corpus: Path, shard: int) -> float:
     return float(pc.sum(samples).as_py() or 0) / SAMPLE_RATE_HZ
 
 
-def _source(stage: Stage, site: Site) -> Source:
+def _source(stage: Stage, site: Site, only: str) -> Source:
     recipe = stage.recipe
     assert isinstance(recipe, Tokenize)
     if isinstance(recipe.stream, DerivedStream):
-        return UnitRows(_units(stage, site))
-    return CorpusRows(_corpus(stage, site), recipe.stream.form)
+        return UnitRows(_units(stage, site, only))
+    return CorpusRows(_corpus(stage, site, only), recipe.stream.form)
 
 
-def _corpus(stage: Stage, site: Site) -> Path:
-    return site.store.path(stage.inputs["corpus"].address)
+def _corpus(stage: Stage, site: Site, only: str = "") -> Path:
+    return site.store.path(stage.inputs["corpus"].address, only)
 
 
-def _units(stage: Stage, site: Site) -> Path:
-    return site.store.path(stage.inputs["units"].address)
+def _units(stage: Stage, site: Site, only: str = "") -> Path:
+    return site.store.path(stage.inputs["units"].address, only)
