@@ -67,5 +67,10 @@ class Interval:
         """Begin anew; ``cost_seconds`` is what a checkpoint costs, 0 while that is unknown."""
         self._last = time.monotonic()
         if cost_seconds:
-            ideal = math.sqrt(2 * cost_seconds * HOURS_BETWEEN_FAILURES * 3600)
-            self._seconds = max(SHORTEST_SECONDS, ideal)
+            self._seconds = self.ideal_seconds(cost_seconds)
+
+    @staticmethod
+    def ideal_seconds(cost_seconds: float) -> float:
+        """What is lost to checkpoints and to failures together is least at this interval."""
+        ideal = math.sqrt(2 * cost_seconds * HOURS_BETWEEN_FAILURES * 3600)
+        return max(SHORTEST_SECONDS, ideal)
