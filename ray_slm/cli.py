@@ -5,12 +5,12 @@ import os
 import sys
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ray_slm import errors
+from ray_slm import errors, options
+from ray_slm.options import DEFAULT_ROOT, AsJson, Places, Root, StudyName
 
 if TYPE_CHECKING:
     from ray_slm.scheduling.store import Store
@@ -22,21 +22,6 @@ app = typer.Typer(
     help="Why are speech language models harder to train than text models? "
     "Plan, run and report a study of six modalities.",
 )
-
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name, or a .py file.")]
-Root = Annotated[
-    str,
-    typer.Option(help="Where results live: a folder that workers reach, or s3://bucket/prefix."),
-]
-Places = Annotated[list[str], typer.Option("--place", help="NAME=PATH of external data.")]
-Tracking = Annotated[
-    str | None,
-    typer.Option(
-        envvar="MLFLOW_TRACKING_URI", help="An MLflow server, http://...; else a file in the root."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DEFAULT_ROOT = "runs"
 
 
 def _store(root: str) -> "Store":
@@ -77,14 +62,10 @@ def plan(
     study: StudyName,
     root: Root = DEFAULT_ROOT,
     as_json: AsJson = False,
-    everything: Annotated[bool, typer.Option("--all", help="List evaluations one by one.")] = False,
-    cluster: Annotated[
-        Path | None, typer.Option(help="A file for `ray up`: price the study on it.")
-    ] = None,
-    prices: Annotated[
-        Path | None, typer.Option(help="Your prices, a copy of ray_slm/costs/prices.toml.")
-    ] = None,
-    gantt: Annotated[Path | None, typer.Option(help="Draw the schedule in this SVG.")] = None,
+    everything: options.Everything = False,
+    cluster: options.ClusterFile = None,
+    prices: options.Prices = None,
+    gantt: options.Gantt = None,
 ) -> None:
     """Show the stages of a study: addresses, done/ready/waiting, tokens, FLOPs; or its price."""
     from ray_slm import terminal
@@ -108,30 +89,30 @@ def plan(
 def run(
     study: StudyName,
     root: Root = DEFAULT_ROOT,
-    backend: Annotated[str, typer.Option(help="ray, or local for one process.")] = "ray",
+    backend: options.RunBackend = "ray",
     place: Places = [],  # noqa: B006 - typer copies it
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress lines.")] = False,
-    tracking_uri: Tracking = None,
+    quiet: options.Quiet = False,
+    tracking_uri: options.Tracking = None,
+    until: options.Until = "report",
 ) -> None:
     """Run what is missing of a study; run again to resume."""
     from ray_slm import launch
     from ray_slm.study import load_study
 
-    raise typer.Exit(
-        launch.run_study(
-            load_study(study),
-            _store(root),
-            backend,
-            launch.places(place, _cache()),
-            quiet=quiet,
-            tracking_uri=tracking_uri,
-        )
+    found, places = load_study(study), launch.places(place, _cache())
+    code = launch.run_study(
+        found, _store(root), backend, places, quiet=quiet, tracking_uri=tracking_uri, until=until
     )
+    raise typer.Exit(code)
 
 
 @app.command()
 @_friendly
-def sync(study: StudyName, root: Root = DEFAULT_ROOT, tracking_uri: Tracking = None) -> None:
+def sync(
+    study: StudyName,
+    root: Root = DEFAULT_ROOT,
+    tracking_uri: options.Tracking = None,
+) -> None:
     """Send to MLflow what it lacks: after an outage, or to another server."""
     from ray_slm import launch
     from ray_slm.study import load_study
@@ -141,7 +122,29 @@ def sync(study: StudyName, root: Root = DEFAULT_ROOT, tracking_uri: Tracking = N
 
 @app.command()
 @_friendly
-def status(study: StudyName, root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
+def submit(
+    study: StudyName,
+    root: Root,
+    address: options.Address = "",
+    place: Places = [],  # noqa: B006
+    wait: options.Wait = True,
+    packages: options.Packages = "lock",
+) -> None:
+    """Run a study as a job of a Ray cluster; submit again to resume."""
+    from ray_slm.cluster import submit as jobs
+
+    job = jobs.submit(study, root, address, place, packages=packages)
+    print(job, flush=True)
+    raise typer.Exit(jobs.follow(job) if wait else 0)
+
+
+@app.command()
+@_friendly
+def status(
+    study: StudyName,
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
     """Show how far a study is, and how far each training run."""
     from ray_slm import launch
     from ray_slm.study import load_study
@@ -152,7 +155,11 @@ def status(study: StudyName, root: Root = DEFAULT_ROOT, as_json: AsJson = False)
 
 @app.command()
 @_friendly
-def tokens(study: StudyName, root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
+def tokens(
+    study: StudyName,
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
     """Table 2 from records: vocabulary, tokens, tokens/s, hours and quarantine of each split."""
     from ray_slm import token_table
     from ray_slm.scheduling.plan import plan as expand

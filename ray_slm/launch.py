@@ -13,7 +13,7 @@ from ray_slm.scheduling import identity, lease, runner
 from ray_slm.scheduling.exchange import VOLATILE
 from ray_slm.scheduling.objects import SCHEME, parse
 from ray_slm.scheduling.places import Places
-from ray_slm.scheduling.plan import plan
+from ray_slm.scheduling.plan import plan, up_to
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import CACHE, SCRATCH, Store
 from ray_slm.study import Study
@@ -58,16 +58,18 @@ def run_study(
     *,
     quiet: bool = False,
     tracking_uri: str | None = None,
+    until: str = "report",
 ) -> int:
     """Run what is missing and return the exit code.  One driver at a time per root.
 
+    ``until`` names the last verb of `scheduling.plan.VERBS` to do.
     ``tracking_uri`` is of an MLflow server; without one, MLflow's file in the root is used.
     """
     from ray_slm.tracking import Mirror
 
     if backend not in ("ray", "local"):
         raise ValueError(f"--backend {backend!r}: use ray or local")
-    stages = plan(study)
+    stages = up_to(plan(study), until)
     whole = store.present(stage.address for stage in stages)
     if len(whole) == len(stages):
         print(f"{study.name}: all {len(stages)} stages are done, nothing to do")

@@ -26,6 +26,7 @@ LAYERS = (
     ("stages",),
     ("cluster",),
     ("launch", "doctor"),
+    ("options",),
     ("cli", "__main__"),
 )
 FORBIDDEN_NAMES = ("utils", "common", "helpers", "base", "manager", "factory")

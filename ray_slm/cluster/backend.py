@@ -4,6 +4,7 @@ A thread waits for Ray Data, Ray Train or Ray Tune to end a stage; the work itse
 actors.  A steering process per stage would cost seconds of start-up and hundreds of megabytes.
 """
 
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -14,10 +15,13 @@ from threading import Condition, Lock
 import ray
 
 from ray_slm import recipes
+from ray_slm.cluster import notice
 from ray_slm.cluster.evaluate import evaluate_wave
 from ray_slm.cluster.prepare import prepare
-from ray_slm.cluster.tokenize import ENCODER_CPUS, LIGHT_CPUS, tokenize
+from ray_slm.cluster.retries import despite_losses
+from ray_slm.cluster.tokenize import ENCODER_CPUS, LIGHT_CPUS, fit_codebook, tokenize
 from ray_slm.cluster.train import impossible, train
+from ray_slm.cluster.watch import Watch
 from ray_slm.errors import ResourceError
 from ray_slm.modalities.modality import Form
 from ray_slm.scheduling.stage import Stage
@@ -54,6 +58,7 @@ class RayBackend:
         # start of other training runs would stretch its first steps from seconds to minutes.
         self._unencoded: set[str] = set()  # modalities
         self._encoded = Condition()
+        self._watch = Watch()
 
     def submit(self, stage: Stage) -> None:
         """Start a stage; evaluations gather until the next wave."""
@@ -65,15 +70,26 @@ class RayBackend:
         if self._capacity and _leads_to_speech(stage):
             with self._encoded:
                 self._unencoded.add(_modality(stage))
-        future = self._threads.submit(self._steer, stage)
+        future = self._threads.submit(despite_losses, partial(self._steer, stage))
         future.add_done_callback(partial(self._release, stage))
         self._stages[future] = [stage]
 
     def finished(self) -> list[tuple[Stage, BaseException | None]]:
         """What ended since the last call; starts the next wave of evaluations."""
         self._start_wave()
+        for seconds in self._watch.nodes_that_leave():
+            for address in self._training():
+                notice.give(address, seconds)
         ready = [future for future in self._stages if future.done()]
         return [ended for future in ready for ended in self._collect(future)]
+
+    def save_now(self, patience_seconds: float) -> None:
+        """Have every training run save where it is, before the driver leaves."""
+        running = self._training()
+        print(f"stopping: asked {len(running)} training runs to save", file=sys.stderr, flush=True)
+        late = notice.save_now(running, patience_seconds)
+        for address in late:
+            print(f"stopping: {address} did not save in time", file=sys.stderr, flush=True)
 
     def abandon(self) -> None:
         """Wait for no thread: the cluster is about to go."""
@@ -83,6 +99,8 @@ class RayBackend:
         match stage.recipe:
             case recipes.PrepareCorpus() | recipes.PrepareItems():
                 prepare(stage, self._site)
+            case recipes.FitVocabulary(stream=stream) if stream.form is Form.AUDIO:
+                fit_codebook(stage, self._site)
             case recipes.Tokenize(stream=stream) if stream.form is Form.AUDIO:
                 # Items wait for the corpus that training waits for: both would share encoders.
                 with self._encoding[_modality(stage)]:
@@ -95,7 +113,10 @@ class RayBackend:
                 problem = impossible(stage, self._capacity) if self._capacity else None
                 if problem is not None:
                     raise ResourceError(problem)
-                train(stage, self._site, own_cluster=self._capacity is not None)
+                try:
+                    train(stage, self._site, own_cluster=self._capacity is not None)
+                finally:
+                    notice.forget(stage.address)
             case _:
                 self._execute(stage)
         return {}
@@ -115,6 +136,11 @@ class RayBackend:
         else:
             self._execute(stage)
 
+    def _training(self) -> list[str]:
+        """Addresses of the training runs that were submitted and have not ended."""
+        stages = [s for f, group in self._stages.items() if not f.done() for s in group]
+        return [stage.address for stage in stages if isinstance(stage.recipe, recipes.Train)]
+
     def _execute(self, stage: Stage) -> None:
         task = execute.options(name=stage.name, num_cpus=_cpus(stage))
         ray.get(task.remote(stage, self._site))
@@ -125,7 +151,7 @@ class RayBackend:
             return
         wave, self._gathering = self._gathering, []
         start: Callable[..., Errors] = evaluate_wave
-        self._wave = self._threads.submit(start, wave, self._site)
+        self._wave = self._threads.submit(despite_losses, partial(start, wave, self._site))
         self._stages[self._wave] = wave
 
     def _collect(self, future: Future[Errors]) -> list[tuple[Stage, BaseException | None]]:

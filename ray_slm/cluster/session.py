@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,26 +17,19 @@ STARTUP_CONCURRENCY = "16"
 # waits for data or starts up would otherwise hold its whole processor.
 LOCAL_CPUS_PER_CORE = 2
 OBJECT_STORE_BYTES = 512 * 2**20
+STOP_PATIENCE_SECONDS = 20.0  # a step and a checkpoint; a stopped job is killed after a minute
+_TOKEN = Path.home() / ".ray" / "auth_token"
+PREEMPTION_POLL_SECONDS = "1"  # Ray Train's default of 5 s is a lot of a two-minute notice
 
 
 @contextlib.contextmanager
 def ray_backend(site: Site) -> Iterator[Backend]:
-    """A backend on the cluster that RAY_ADDRESS names, else on a local one that ends with us."""
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", HEALTH_CHECK_SECONDS)
-    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", STARTUP_CONCURRENCY)
-    os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune heeds verbose=0 in the old style only
+    """A backend on the cluster that RAY_ADDRESS names, else on a local one that ends with us.
+
+    Interrupted, or terminated as a stopped job is, it has training save before it leaves.
+    """
     address = os.environ.get("RAY_ADDRESS", "local")
-    limits: dict[str, object] = {}
-    if address == "local":
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes it away
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # errors come back as exceptions
-        limits = {
-            "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES,
-            "num_cpus": LOCAL_CPUS_PER_CORE * (os.cpu_count() or 1),
-        }
+    _set_defaults(local=address == "local")
     import ray
 
     from ray_slm.cluster.backend import RayBackend
@@ -45,15 +39,70 @@ def ray_backend(site: Site) -> Iterator[Backend]:
         log_to_driver=False,
         logging_level="ERROR",
         runtime_env={"env_vars": worker_environment()},
-        **limits,
+        **(_local_limits() if address == "local" else {}),
     )
     _protect_token()
     backend = RayBackend(site, ray.cluster_resources() if address == "local" else None)
     try:
-        yield backend
+        with _termination_interrupts():
+            try:
+                yield backend
+            except KeyboardInterrupt:
+                backend.save_now(STOP_PATIENCE_SECONDS)
+                raise
     finally:
         backend.abandon()
         ray.shutdown()
+
+
+def _set_defaults(*, local: bool) -> None:
+    """What Ray reads from the environment of whoever starts or joins a cluster."""
+    wanted = {
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": HEALTH_CHECK_SECONDS,
+        "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": PREEMPTION_POLL_SECONDS,
+        "RAY_worker_maximum_startup_concurrency": STARTUP_CONCURRENCY,
+        "RAY_DATA_LOG_LEVEL": "ERROR",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "RAY_AIR_NEW_OUTPUT": "0",  # Tune heeds verbose=0 in the old style only
+    }
+    if local:
+        wanted["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # nobody takes it away
+        wanted["RAY_BACKEND_LOG_LEVEL"] = "fatal"  # errors come back as exceptions
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)
+
+
+def _local_limits() -> dict[str, object]:
+    return {
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "num_cpus": LOCAL_CPUS_PER_CORE * (os.cpu_count() or 1),
+    }
+
+
+@contextlib.contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """A stopped job gets SIGTERM: it ends as by Ctrl-C, with what it trained saved."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def job_server_address() -> str:
+    """Where `ray job` would submit to.  Makes this process send the user's token, if there is one.
+
+    Ray's own clients leave the token at home unless told.  A driver must not be told: it would
+    then refuse what a cluster without tokens says to it, and lose every actor it makes.
+    """
+    if _TOKEN.exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    return os.environ.get("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:8265")
 
 
 def worker_environment() -> dict[str, str]:
@@ -64,6 +113,5 @@ def worker_environment() -> dict[str, str]:
 
 def _protect_token() -> None:
     """Ray writes its token readable by everyone; narrow it to its owner."""
-    token = Path.home() / ".ray" / "auth_token"
-    if token.exists() and token.stat().st_uid == os.getuid():
-        token.chmod(0o600)
+    if _TOKEN.exists() and _TOKEN.stat().st_uid == os.getuid():
+        _TOKEN.chmod(0o600)

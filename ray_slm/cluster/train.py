@@ -9,14 +9,17 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig
 
+from ray_slm.cluster import notice
 from ray_slm.cluster.trainer import LeanTorchTrainer, OwnClusterTrainer
-from ray_slm.scheduling.stage import Stage
+from ray_slm.errors import ResourceError
+from ray_slm.scheduling.stage import Demand, Stage
+from ray_slm.scheduling.store import SCRATCH
 from ray_slm.stages import train as verbs
 from ray_slm.stages.site import Site
 from ray_slm.training.world import distributed_world
 
 MAX_FAILURES = 3  # of workers; a preempted node has its own, unlimited budget
-REFUSAL = "refusal.json"
+REFUSALS = f"{SCRATCH}/refusals"
 
 
 def train(stage: Stage, site: Site, *, own_cluster: bool = False) -> None:
@@ -26,28 +29,43 @@ def train(stage: Stage, site: Site, *, own_cluster: bool = False) -> None:
     what a run resumes from is our newest valid checkpoint.
     """
     demand = stage.demand
-    scratch = site.store.scratch(stage.address)
-    (scratch / REFUSAL).unlink(missing_ok=True)
+    name = f"{stage.fingerprint}-{uuid.uuid4().hex[:8]}"
+    notice.forget(stage.address)
     gpu = {"GPU": demand.gpus} if demand.gpus else {}
     trainer = OwnClusterTrainer if own_cluster else LeanTorchTrainer
     trainer(
         train_worker,
-        train_loop_config={"stage": stage, "site": site},
+        train_loop_config={"stage": stage, "site": site, "name": name},
         torch_config=TorchConfig(backend="nccl" if demand.gpus else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=demand.workers,
+            num_workers=_workers(demand),
             use_gpu=bool(demand.gpus),
             resources_per_worker={"CPU": demand.cpus, **gpu},
         ),
         run_config=RunConfig(
-            name=f"{stage.fingerprint}-{uuid.uuid4().hex[:8]}",
-            storage_path=str(scratch / "ray"),
+            name=name,
+            storage_path=site.store.foreign(stage.fingerprint),
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
         ),
     ).fit()
-    refusal = scratch / REFUSAL
+    site.store.remove_foreign(stage.fingerprint)
+    refusal = site.store.gather(stage.address, f"{REFUSALS}/") / _refusal(name)
     if refusal.exists():
-        raise ValueError(json.loads(refusal.read_text())["error"])
+        found = json.loads(refusal.read_text())
+        kind = ResourceError if found["kind"] == ResourceError.__name__ else ValueError
+        raise kind(found["error"])
+
+
+def _refusal(name: str) -> str:
+    """The file, in the run's folder, where a worker leaves an error that no retry can mend."""
+    return f"{REFUSALS}/{name}.json"
+
+
+def _workers(demand: Demand) -> int | tuple[int, int]:
+    """A number, or a range within which Ray Train follows the size of the cluster."""
+    if demand.least_workers is None:
+        return demand.workers
+    return demand.least_workers, demand.workers
 
 
 def impossible(stage: Stage, capacity: Mapping[str, float]) -> str | None:
@@ -57,16 +75,25 @@ def impossible(stage: Stage, capacity: Mapping[str, float]) -> str | None:
         ("CPU", demand.cpus, "train_cpus"),
         ("GPU", demand.gpus, "train_gpus"),
     ):
-        if demand.workers * each > capacity.get(name, 0.0):
+        workers = demand.least_workers or demand.workers
+        if workers * each > capacity.get(name, 0.0):
             return (
-                f"{stage.name} asks for {demand.workers} x {each} {name} and the cluster has "
+                f"{stage.name} asks for {workers} x {each} {name} and the cluster has "
                 f"{capacity.get(name, 0.0)}; lower train_workers or {field} in the study"
             )
     return None
 
 
+def _never() -> bool:
+    """Rank 0 alone saves, and alone listens."""
+    return False
+
+
 def train_worker(config: dict) -> None:
-    """What every worker runs.  A ValueError would fail again, so it is not retried but kept."""
+    """What every worker runs.
+
+    A ValueError, and memory that does not suffice, would fail again: kept, not retried.
+    """
     import torch
 
     stage, site = config["stage"], config["site"]
@@ -75,8 +102,11 @@ def train_worker(config: dict) -> None:
     world = distributed_world(
         context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device()
     )
+    first = world.rank == 0
     try:
-        verbs.train(stage, site, world)
-    except ValueError as error:
-        path = site.store.scratch(stage.address) / REFUSAL
-        path.write_text(json.dumps({"error": str(error)}))
+        verbs.train(stage, site, world, notice.Listener(stage.address) if first else _never)
+    except (ValueError, ResourceError) as error:
+        path = site.store.root / stage.address / _refusal(config["name"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"kind": type(error).__name__, "error": str(error)}))
+        site.store.share(stage.address, _refusal(config["name"]))

@@ -25,6 +25,8 @@ PACKAGES = (
     "openai-whisper",
 )
 
+COMMIT_FILE = "COMMIT"  # in the copy of the tree that a job runs in, which git does not know
+
 
 class Site(NamedTuple):
     """This machine's view: the root that workers share, and where external data lies."""
@@ -52,6 +54,9 @@ def _versions() -> dict[str, str]:
 def _commit() -> str:
     """The commit of the source tree, with a mark when files differ from it."""
     here = Path(__file__).parent
+    sent = here.parents[1] / COMMIT_FILE
+    if sent.is_file():
+        return sent.read_text()
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],

@@ -1,0 +1,8 @@
+"""Prepare and tokenize a study, as a Ray job: `python jobs/tokenize.py laptop`."""
+
+import sys
+
+from ray_slm.cli import app
+
+if __name__ == "__main__":
+    app(["run", *sys.argv[1:], "--until", "tokenize"])

@@ -1,0 +1,28 @@
+"""Try a stage again when what died was the cluster's: a node, a worker, an actor or its data.
+
+Ray retries tasks, Ray Train its workers and Ray Tune its trials; an actor that dies in its start,
+or a driver of others that dies, ends them all the same.  Stages go on with what is on disk, so
+to call one again repeats little.  What user code raises comes as another type and is not retried.
+"""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, WorkerCrashedError
+
+TRIES = 4
+FIRST_PAUSE_SECONDS = 1.0  # then twice as long each time
+LOSSES = (NodeDiedError, ObjectLostError, RayActorError, WorkerCrashedError)
+
+Result = TypeVar("Result")
+
+
+def despite_losses(call: Callable[[], Result]) -> Result:
+    """The call's result; the last loss is raised when every try met one."""
+    for failures in range(TRIES - 1):
+        try:
+            return call()
+        except LOSSES:
+            time.sleep(FIRST_PAUSE_SECONDS * 2**failures)
+    return call()
