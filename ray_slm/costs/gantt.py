@@ -24,6 +24,10 @@ KINDS = {
     "vocabulary": "tokenize",
     "tokens": "tokenize",
     "train": "train",
+    "cooldown": "train",
+    "prompts": "prepare",
+    "vocoder": "evaluate",
+    "continue": "evaluate",
     "evaluate": "evaluate",
     "report": "report",
 }
@@ -51,7 +55,7 @@ def _row(span: Span) -> tuple[str, str]:
     if isinstance(span.job.stage.recipe, Evaluate):
         return "/".join(parts[:3]), kind
     if isinstance(span.job.stage.recipe, Train):
-        return "/".join(parts), kind
+        return "/".join(parts[:3]), kind
     return ("items" if parts[0] == "items" else "/".join(parts[:2])), kind
 
 

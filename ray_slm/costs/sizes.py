@@ -6,6 +6,7 @@ published benchmarks the counts of their papers serve.
 
 from ray_slm import recipes
 from ray_slm.corpora.corpus import Corpus
+from ray_slm.corpora.libriheavy import LibriheavyCorpus
 from ray_slm.costs.catalog import Catalog
 from ray_slm.modalities.modality import Modality
 from ray_slm.scheduling.plan import mean_seconds
@@ -20,16 +21,32 @@ SYMBOLS = 80  # letters and marks, or phones
 # benchmarks: ZeroSpeech 2021, Spoken StoryCloze).  Sides are counted by ``num_items``.
 PUBLISHED = {
     "swuggy": (5_000, 0.7),
+    "zerospeech-swuggy": (5_000, 0.7),
+    "zerospeech-sblimp": (6_300, 3.0),
+    "tsc": (1_871, 16.0),
     "sblimp": (6_300, 3.0),
     "topic-storycloze": (1_871, 16.0),
 }
 PHENOMENA = 19  # of the grammar behind sBLIMP-style pairs
+# Hours of Libriheavy's manifests, which are disjoint (Kang et al. 2023, table 1).
+LIBRIHEAVY_HOURS = {
+    "small": 509.0,
+    "medium": 4_533.0,
+    "large": 45_752.0,
+    "dev": 22.3,
+    "test_clean": 10.5,
+    "test_other": 11.5,
+    "test_clean_large": 107.5,
+    "test_other_large": 100.3,
+}
 UNKNOWN_TASK = (2_000, 5.0)
 
 
 def audio_hours(corpus: Corpus) -> float:
     """Hours of all splits.  Raises ValueError when the corpus does not tell."""
     hours = getattr(corpus, "audio_hours", None)
+    if isinstance(corpus, LibriheavyCorpus):
+        hours = sum(LIBRIHEAVY_HOURS[subset] for subset in corpus.splits)
     if hours is None:
         raise ValueError(
             f"the corpus {corpus.name!r} does not say how long it is: give {type(corpus).__name__} "

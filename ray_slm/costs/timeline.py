@@ -17,7 +17,7 @@ from ray_slm.costs.nodes import Node, seat, shape
 from ray_slm.costs.work import Job
 from ray_slm.recipes import Train
 from ray_slm.scheduling.capacity import workers_on
-from ray_slm.scheduling.plan import checkpoint_part
+from ray_slm.scheduling.plan import checkpoint_part, fork_part
 
 Settings = Callable[[Job, Group], float]  # seconds of one task of the job on a node of the group
 
@@ -216,13 +216,16 @@ def simulate(
                 simulation.add(jobs[reader])
 
     def started(span: Span) -> None:
-        """Checkpoints appear in mid-run."""
-        recipe = span.job.stage.recipe
+        """Checkpoints, and states that branches go on from, appear in mid-run."""
+        recipe, stage = span.job.stage.recipe, span.job.stage
         if isinstance(recipe, Train):
-            for count in recipe.checkpoints:
-                share = count / recipe.total_tokens
-                part = span.job.stage[checkpoint_part(count)].address
-                simulation.at(span.start + share * (span.end - span.start), partial(publish, part))
+            first = recipe.forked_at or 0
+            parts = [(count, stage[checkpoint_part(count)]) for count in recipe.checkpoints]
+            parts += [(count, stage[fork_part(count)]) for count in recipe.forks]
+            for count, part in parts:
+                share = (count - first) / (recipe.total_tokens - first)
+                at = span.start + share * (span.end - span.start)
+                simulation.at(at, partial(publish, part.address))
 
     simulation.when_started = started
     simulation.when_done = lambda job: publish(job.stage.address)

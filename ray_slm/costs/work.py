@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ray_slm import recipes
 from ray_slm.costs import sizes
 from ray_slm.costs.catalog import CPU, Accelerator, Catalog
-from ray_slm.modalities.modality import Form, Modality
+from ray_slm.modalities.modality import DerivedStream, Form, Modality
 from ray_slm.scheduling.plan import mean_seconds
 from ray_slm.scheduling.stage import Stage
 from ray_slm.study import Study
@@ -26,6 +26,7 @@ RESUME_BYTES_PER_PARAMETER = 12 * 2  # weights and two moments, the last two kep
 UPDATE_BYTES_PER_PARAMETER = 28  # what AdamW reads and writes for each fp32 parameter
 LAYERS_COST = 1.5  # scores at every layer against the final one's
 LIGHT_CPUS = 0.25
+UNITS_PER_SECOND = 50.0  # of units that a derived modality reads
 TYPICAL_ROWS = table_size(2048)
 
 
@@ -59,8 +60,8 @@ def job(stage: Stage, study: Study, catalog: Catalog) -> Job:
             return _train(stage, study, catalog)
         case recipes.Evaluate():
             return _evaluate(stage, study, catalog)
-        case _:
-            return Job(stage, 1, 1, LIGHT_CPUS, 0.0, {CPU: 60.0}, 5e6)
+        case _:  # prompts, a vocoder, the report: minutes of one processor
+            return Job(stage, 1, 1, 1.0, 0.0, {CPU: catalog.stage["small_seconds"]}, 5e6)
 
 
 def train_seconds(
@@ -72,7 +73,7 @@ def train_seconds(
     ``mean_tokens`` of an utterance, its end included.
     """
     tokens_a_step = recipe.batching.utterances_per_step * mean_tokens
-    steps = math.ceil(recipe.total_tokens / tokens_a_step)
+    steps = math.ceil((recipe.total_tokens - (recipe.forked_at or 0)) / tokens_a_step)
     flops = steps * tokens_a_step * flops_per_token(recipe.scale, mean_tokens, rows)
     parameters = num_parameters(recipe.scale, rows)
     update = parameters * UPDATE_BYTES_PER_PARAMETER / device.memory
@@ -130,13 +131,13 @@ def _prepare(stage: Stage, study: Study, catalog: Catalog) -> Job:
 def _tokenize(stage: Stage, study: Study, catalog: Catalog) -> Job:
     recipe = stage.recipe
     assert isinstance(recipe, recipes.FitVocabulary | recipes.Tokenize)
-    modality = modality_of(stage, study)
+    rates = {m.name: m.nominal_tokens_per_second for m in study.modalities}
     source = stage.inputs["corpus"].stage
     hours = sizes.source_hours(source)
     fits = isinstance(recipe, recipes.FitVocabulary)
-    tokens = hours * 3600 * modality.nominal_tokens_per_second
+    tokens = hours * 3600 * rates.get(stage.name.split("/")[1], UNITS_PER_SECOND)
     stored = 1e7 if fits else tokens * BYTES_PER_TOKEN
-    if recipe.stream.form is not Form.AUDIO:
+    if recipe.stream.form is not Form.AUDIO or isinstance(recipe.stream, DerivedStream):
         seconds = {CPU: tokens / catalog.core["tokens_per_second"]}
         tasks = 1 if fits else _num_tasks(source)
         return Job(stage, tasks, 1, LIGHT_CPUS, 0.0, _each(seconds, tasks), stored)

@@ -43,10 +43,12 @@ def continuation_stages(
     tokens: Mapping[str, Stage],
     prompts: Stage,
     last: Mapping[int, LastCheckpoint],
+    gpus: float,
 ) -> list[Stage]:
     """One modality's vocoder, if it needs one that the user does not bring, and continuations.
 
-    ``tokens`` are its stores by role, ``last`` the end of its run of each seed.
+    ``tokens`` are its stores by role, ``last`` the end of its run of each seed;
+    ``gpus`` are those of an evaluation.
     """
     stages: list[Stage] = []
     common = {"tokens": tokens[task.name][""], "items": prompts[""]}
@@ -64,7 +66,7 @@ def continuation_stages(
                 name=f"continue/{modality.name}/seed-{seed}/{count:012d}/{task.name}",
                 recipe=recipes.Evaluate(),
                 inputs={"checkpoint": checkpoint, **common},
-                demand=Demand(cpus=0.5),
+                demand=Demand(cpus=0.5, gpus=gpus),
             )
         )
     return stages

@@ -122,7 +122,8 @@ def _modality_stages(
     for seed in study.seeds:
         stages += _run_stages(study, modality, seed, tokens, items)
     if task is not None and prompts is not None:
-        stages += continuation_stages(task, modality, tokens, prompts, _last(stages))
+        last, gpus = _last(stages), study.evaluate_gpus
+        stages += continuation_stages(task, modality, tokens, prompts, last, gpus)
     return stages
 
 
