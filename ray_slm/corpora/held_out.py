@@ -90,6 +90,18 @@ def held_out_passages(
             before = each
 
 
+def trained_on(folder: Path, column: str) -> list[str]:
+    """Values of a column (audio, book, speaker) that training and other splits share, sorted."""
+    values: dict[bool, set[str]] = {True: set(), False: set()}
+    for shard in range(num_shards(folder)):
+        table = pq.read_table(shard_path(folder, shard), columns=["split", column])
+        for split, value in zip(
+            *(table[name].to_pylist() for name in ("split", column)), strict=True
+        ):
+            values[split == "train"].add(value)
+    return sorted(values[True] & values[False])
+
+
 def write_held_out(folder: Path, sentences: Iterable[Sentence]) -> None:
     """Write ``held_out.jsonl``, in the order given."""
     path = folder / HELD_OUT

@@ -14,7 +14,13 @@ from ray_slm.corpora import libriheavy_survey as surveys
 from ray_slm.corpora.alignments.forced import ForcedAlignment
 from ray_slm.corpora.alignments.source import AlignmentSource
 from ray_slm.corpora.finish import SUMMARY, finish
-from ray_slm.corpora.held_out import Held, held_out_passages, sentences_of, write_held_out
+from ray_slm.corpora.held_out import (
+    Held,
+    held_out_passages,
+    sentences_of,
+    trained_on,
+    write_held_out,
+)
 from ray_slm.corpora.inventory import STRESSED_ARPABET, Inventory
 from ray_slm.corpora.libriheavy_shard import CutsInTheMaking
 from ray_slm.corpora.libriheavy_sources import sources
@@ -128,6 +134,13 @@ class LibriheavyCorpus:
         candidates = surveys.num_cuts(read)
         del counts[CANDIDATES]
         summary = finish(folder, candidates=candidates, max_bad_fraction=self.max_bad_fraction)
+        shared = {name: trained_on(folder, name) for name in ("audio", "book", "speaker")}
+        if shared["audio"]:
+            raise ValueError(
+                f"{len(shared['audio'])} recordings are trained on and held out at once, "
+                f"{shared['audio'][0]} the first; leave one of the subsets out"
+            )
+        summary["shared by train and other splits"] = {k: len(v) for k, v in shared.items()}
         write_held_out(folder, sentences_of(held_out_passages(folder, _place_in_audio, _follows)))
         summary["counts"] = dict(sorted(counts.items()))
         summary["read"] = read

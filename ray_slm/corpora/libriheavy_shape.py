@@ -8,7 +8,7 @@ follows from the corpus folder alone.
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -144,7 +144,13 @@ def _true(cut: _Cut, row: shapes.Framed) -> Utterance:
     ends = tuple(shapes.FRAME_SAMPLES * end for end in itertools.accumulate(row.frames))
     audio = f"librilight:{cut.recording}.flac"
     return dataclasses.replace(
-        cut.utterance, id=cut.id, audio=audio, start=cut.start, ends=ends, aligned_by=""
+        cut.utterance,
+        id=cut.id,
+        book=PurePosixPath(cut.recording).parent.name,
+        audio=audio,
+        start=cut.start,
+        ends=ends,
+        aligned_by="",
     )
 
 

@@ -28,7 +28,7 @@ MODALITIES = {
     "phone-raw": phone_raw.MODALITY.stream,
     "text-bpe": text_bpe.TextBpe(vocab_size=120),
 }
-COMPARED = ("split", "speaker", "transcript", "audio", "start", "num_samples", "phones")
+COMPARED = ("split", "speaker", "book", "transcript", "audio", "start", "num_samples", "phones")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
