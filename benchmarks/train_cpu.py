@@ -254,9 +254,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print the figures alone")
     parser.add_argument("--hours", type=float, default=0.7, help="speech to make tokens from")
-    parser.add_argument(
-        "--turns", type=int, default=9, help="turns per modality; the first warms up"
-    )
+    parser.add_argument("--turns", type=int, default=9, help="turns of each; one warms up")
     parser.add_argument("--root", type=Path, help="keep the tokens here for another time")
     options = parser.parse_args()
     torch.set_num_threads(1)

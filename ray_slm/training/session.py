@@ -96,7 +96,9 @@ class Session:
             self._validate()
         due = self._due()  # a run that gives up after this validation publishes what is left
         progress = self.trainer.progress
-        forks = [fork for fork in self.run.forks[progress.forked :] if fork <= progress.tokens]
+        # A step boundary before the fork: a branch itself trains up to it, at the peak rate.
+        reach = progress.tokens + 2 * self.trainer.tokens_per_step
+        forks = [fork for fork in self.run.forks[progress.forked :] if fork <= reach]
         if due or forks:
             self.trainer.progress = dataclasses.replace(
                 progress,

@@ -79,8 +79,9 @@ class Trainer:
         if world.compiled:
             dynamic = not world.static_shapes
             self._losses = torch.compile(objective.token_losses, dynamic=dynamic)
+        self.tokens_per_step = _tokens_per_step(run, documents)
         self._warmup = schedule.warmup_tokens(
-            run.optimizer, self.total_tokens, _tokens_per_step(run, documents)
+            run.optimizer, self.total_tokens, self.tokens_per_step
         )
 
     @property
