@@ -90,9 +90,15 @@ STUDY_BOARD = Board(
                 ),
             ),
             Panel(
-                "Evaluations made",
-                "short",
-                (("sum by (modality) (ray_slm_evaluations_total)", "{{modality}}"),),
+                "Seconds of an evaluation",
+                "s",
+                (
+                    (
+                        "sum by (modality) (ray_slm_evaluate_seconds_total) "
+                        "/ sum by (modality) (ray_slm_evaluations_total)",
+                        "{{modality}}",
+                    ),
+                ),
                 "Scores of one task at one checkpoint, every layer",
             ),
         ),

@@ -107,7 +107,7 @@ def _drive(
         return runner.run(stages, store, LocalBackend(site), watch)
     from ray_slm.cluster.session import ray_backend
 
-    with ray_backend(site) as on_ray:
+    with ray_backend(site, stages) as on_ray:
         return runner.run(stages, store, on_ray, watch)
 
 

@@ -20,10 +20,11 @@ from ray_slm.cluster.evaluate import evaluate_wave
 from ray_slm.cluster.prepare import prepare
 from ray_slm.cluster.retries import despite_losses
 from ray_slm.cluster.tokenize import ENCODER_CPUS, LIGHT_CPUS, fit_codebook, tokenize
-from ray_slm.cluster.train import impossible, train
+from ray_slm.cluster.train import train
 from ray_slm.cluster.watch import Watch
 from ray_slm.errors import ResourceError
 from ray_slm.modalities.modality import Form
+from ray_slm.scheduling.capacity import Nodes, impossible
 from ray_slm.scheduling.stage import Stage
 from ray_slm.stages import local
 from ray_slm.stages.site import Site
@@ -110,7 +111,7 @@ class RayBackend:
             case recipes.Train():
                 with self._encoded:
                     self._encoded.wait_for(lambda: not self._unencoded)
-                problem = impossible(stage, self._capacity) if self._capacity else None
+                problem = self._refusal(stage)
                 if problem is not None:
                     raise ResourceError(problem)
                 try:
@@ -120,6 +121,13 @@ class RayBackend:
             case _:
                 self._execute(stage)
         return {}
+
+    def _refusal(self, stage: Stage) -> str | None:
+        """Why the one machine there is can never run this stage."""
+        if self._capacity is None:
+            return None
+        cpus, gpus = self._capacity.get("CPU", 0.0), self._capacity.get("GPU", 0.0)
+        return impossible(stage, [Nodes("this machine", cpus, gpus, 1)])
 
     def _release(self, stage: Stage, future: Future[Errors]) -> None:
         """Let training start once the corpus is encoded, or never will be."""

@@ -4,11 +4,13 @@ One trial per checkpoint loads the weights once and scores every task at every l
 state is never the truth: a stage is done when its record exists, whatever Tune believes.
 """
 
+import time
 import uuid
 
 import ray
 from ray import tune
 
+from ray_slm.cluster.measured import checkpoint_evaluated
 from ray_slm.scheduling.stage import Stage
 from ray_slm.stages import evaluate as verbs
 from ray_slm.stages.site import Site
@@ -58,7 +60,9 @@ def trial(config: dict, groups: dict[str, list[Stage]], site: Site) -> None:
 
     torch.set_num_threads(1)
     missing = [s for s in groups[config["checkpoint"]] if not site.store.has(s.address)]
+    start = time.perf_counter()
     verbs.evaluate(missing, site)
+    checkpoint_evaluated(missing, time.perf_counter() - start)
     tune.report({"evaluations": len(missing)})
 
 

@@ -3,10 +3,11 @@
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ray_slm.scheduling.runner import Backend
+from ray_slm.scheduling.stage import Stage
 from ray_slm.stages.site import Site
 
 # Ray Train drains its result queue once per health check; the default of 2 s delays every end.
@@ -23,7 +24,7 @@ PREEMPTION_POLL_SECONDS = "1"  # Ray Train's default of 5 s is a lot of a two-mi
 
 
 @contextlib.contextmanager
-def ray_backend(site: Site) -> Iterator[Backend]:
+def ray_backend(site: Site, stages: Sequence[Stage]) -> Iterator[Backend]:
     """A backend on the cluster that RAY_ADDRESS names, else on a local one that ends with us.
 
     Interrupted, or terminated as a stopped job is, it has training save before it leaves.
@@ -33,6 +34,7 @@ def ray_backend(site: Site) -> Iterator[Backend]:
     import ray
 
     from ray_slm.cluster.backend import RayBackend
+    from ray_slm.cluster.measured import MeasuredBackend
 
     ray.init(
         address=address,
@@ -46,7 +48,7 @@ def ray_backend(site: Site) -> Iterator[Backend]:
     try:
         with _termination_interrupts():
             try:
-                yield backend
+                yield MeasuredBackend(backend, stages, site.store)
             except KeyboardInterrupt:
                 backend.save_now(STOP_PATIENCE_SECONDS)
                 raise

@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from collections.abc import Mapping
 
 import ray
 import ray.train
@@ -10,12 +9,14 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig
 
 from ray_slm.cluster import notice
+from ray_slm.cluster.measured import TrainingMetrics
 from ray_slm.cluster.trainer import LeanTorchTrainer, OwnClusterTrainer
 from ray_slm.errors import ResourceError
 from ray_slm.scheduling.stage import Demand, Stage
 from ray_slm.scheduling.store import SCRATCH
 from ray_slm.stages import train as verbs
 from ray_slm.stages.site import Site
+from ray_slm.training.journal import nobody
 from ray_slm.training.world import distributed_world
 
 MAX_FAILURES = 3  # of workers; a preempted node has its own, unlimited budget
@@ -68,22 +69,6 @@ def _workers(demand: Demand) -> int | tuple[int, int]:
     return demand.least_workers, demand.workers
 
 
-def impossible(stage: Stage, capacity: Mapping[str, float]) -> str | None:
-    """Why a cluster of a fixed size can never run this stage, or None.  Waiting is no reason."""
-    demand = stage.demand
-    for name, each, field in (
-        ("CPU", demand.cpus, "train_cpus"),
-        ("GPU", demand.gpus, "train_gpus"),
-    ):
-        workers = demand.least_workers or demand.workers
-        if workers * each > capacity.get(name, 0.0):
-            return (
-                f"{stage.name} asks for {workers} x {each} {name} and the cluster has "
-                f"{capacity.get(name, 0.0)}; lower train_workers or {field} in the study"
-            )
-    return None
-
-
 def _never() -> bool:
     """Rank 0 alone saves, and alone listens."""
     return False
@@ -104,7 +89,9 @@ def train_worker(config: dict) -> None:
     )
     first = world.rank == 0
     try:
-        verbs.train(stage, site, world, notice.Listener(stage.address) if first else _never)
+        urgent = notice.Listener(stage.address) if first else _never
+        listener = TrainingMetrics(stage) if first else nobody
+        verbs.train(stage, site, world, urgent, listener)
     except (ValueError, ResourceError) as error:
         path = site.store.root / stage.address / _refusal(config["name"])
         path.parent.mkdir(parents=True, exist_ok=True)

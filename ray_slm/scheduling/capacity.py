@@ -20,14 +20,15 @@ def impossible(stage: Stage, nodes: Sequence[Nodes]) -> str | None:
     """Why these nodes can never hold all workers of a stage, or None.  Waiting is no reason."""
     demand = stage.demand
     room = sum(n.number * workers_on(n, demand.cpus, demand.gpus) for n in nodes)
-    if room >= demand.workers:
+    least = demand.least_workers or demand.workers
+    if room >= least:
         return None
     each = f"{demand.cpus:g} CPU" + (f" and {demand.gpus:g} GPU" if demand.gpus else "")
     offered = ", ".join(
         f"{n.number} x {n.name} of {n.cpus:g} CPU and {n.gpus:g} GPU" for n in nodes
     )
     return (
-        f"{stage.name} asks for {demand.workers} workers of {each} at once and the cluster "
+        f"{stage.name} asks for {least} workers of {each} at once and the cluster "
         f"({offered or 'no nodes'}) holds {room}; lower train_workers, train_cpus or train_gpus "
         "in the study, or enlarge the cluster"
     )
