@@ -101,7 +101,7 @@ def _items(study: Study, task_name: str, corpus: Stage) -> Stage:
     return Stage(
         name=f"items/{task.name}",
         recipe=recipe,
-        inputs={"corpus": corpus[""]},
+        inputs={} if hasattr(task, "place") else {"corpus": corpus[""]},
         demand=Demand(priority=2),
     )
 
