@@ -1,5 +1,6 @@
 """`ray-slm doctor`: look at what a run needs before it is started, and say the remedy."""
 
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
@@ -11,7 +12,13 @@ from typing import NamedTuple
 from ray_slm.errors import StorageError
 from ray_slm.scheduling.store import Store
 
-FLOORS = {"ray": (2, 60), "torch": (2, 11), "mlflow": (3, 17), "sentencepiece": (0, 2)}
+# Of each the first version without a published hole that a study could meet.
+FLOORS: dict[str, tuple[int, ...]] = {
+    "ray": (2, 60),
+    "torch": (2, 11),
+    "mlflow": (3, 17, 2),
+    "sentencepiece": (0, 2, 3),
+}
 DISK_BYTES = 5 * 10**9
 
 
@@ -34,13 +41,13 @@ def examine(store: Store, places: Mapping[str, Path]) -> list[Finding]:
     ]
 
 
-def _version(name: str, floor: tuple[int, int]) -> Finding:
+def _version(name: str, floor: tuple[int, ...]) -> Finding:
     wanted = ".".join(map(str, floor))
     try:
         found = version(name)
     except PackageNotFoundError:
         return Finding(name, False, f"not installed: run `make setup` (needs {wanted} or newer)")
-    parts = tuple(int(part) for part in found.split("+")[0].split(".")[:2])
+    parts = tuple(int(part) for part in re.findall(r"\d+", found.split("+")[0])[: len(floor)])
     return Finding(name, parts >= floor, f"{found} (needs {wanted} or newer)")
 
 

@@ -97,7 +97,9 @@ def open_judge(recipe: Judge, places: Mapping[str, Path]) -> TextJudge:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with _quiet():
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True
+        )
         return TextJudge(model.eval(), AutoTokenizer.from_pretrained(folder), recipe.name)
 
 
@@ -143,6 +145,7 @@ def _convert(gguf: Path, folder: Path) -> None:
             gguf_file=gguf.name,
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.float16,
+            use_safetensors=True,
         )
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
