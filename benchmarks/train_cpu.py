@@ -1,13 +1,14 @@
 """Training at laptop scale on one core, beside Hugging Face's Trainer and a bare PyTorch loop.
 
-All three train the same model on the same utterances in the same order and precision, in turns of
-a few steps, so that whatever else the machine does hits all alike.  Hugging Face's side is its
-own Llama with SDPA, each step's utterances padded to their longest.  The bare loop has its
-batches packed beforehand and keeps no journal, no checkpoint and no check.  Ratios are of useful
-tokens (units and EOS) per CPU second, over the sums of all modalities' turns; wall-clock ratios
-stand beside them.  Data wait is a share of our wall time.  A checkpoint's cost is timed to the last
-byte on the disk, as if training stood still meanwhile, and divided by the interval at which the
-product takes them (Young/Daly, ``training.writing``).
+All three train the same model on the same utterances in the same order and precision, the paper's
+128 in each step (``--utterances 16`` is the laptop study's step), in turns of one step, so that
+whatever else the machine does hits all alike.  Hugging Face's side is its own Llama with SDPA,
+each step's utterances padded to their longest.  The bare loop has its batches packed beforehand
+and keeps no journal, no checkpoint and no check.  Ratios are of useful tokens (units and EOS) per
+CPU second, summed over one median turn of every modality; wall-clock ratios stand beside them.
+Data wait is a share of our wall time.  A checkpoint's cost is timed to the last byte on the disk,
+as if training stood still meanwhile, and divided by the interval at which the product takes them
+(Young/Daly, ``training.writing``).
 """
 
 import argparse
@@ -30,12 +31,11 @@ from ray_slm.training.events import Silent
 from ray_slm.training.feed import prepare
 from ray_slm.training.model import initialized, llama_config
 from ray_slm.training.run import Run
-from ray_slm.training.scale import LAPTOP
+from ray_slm.training.scale import LAPTOP, Batching
 from ray_slm.training.session import Session
 from ray_slm.training.world import World
 from ray_slm.training.writing import Interval
 
-STEPS_PER_TURN = 5
 TIMED_CHECKPOINTS = 5
 
 
@@ -70,13 +70,13 @@ class Clock:
         self._mark = Cost(time.process_time(), time.perf_counter())
 
 
-def run_of(train: TokenStore) -> Run:
+def run_of(train: TokenStore, utterances: int) -> Run:
     """The laptop study's run, with no end in reach and no checkpoint for evaluation."""
     return Run(
         scale=LAPTOP,
         vocab_size=train.vocab_size,
         optimizer=STUDY.optimizer,
-        batching=STUDY.batching,
+        batching=Batching(utterances_per_step=utterances),
         seed=0,
         total_tokens=10**9,
         checkpoints=(),
@@ -112,15 +112,14 @@ def bare(run: Run, train: TokenStore, num_steps: int) -> Iterator[None]:
 
 
 class TakeTurns(TrainerCallback):
-    """Lets the others run after every few steps of Hugging Face's Trainer."""
+    """Lets the others run after every step of Hugging Face's Trainer."""
 
     def __init__(self, others: Callable[[], None]) -> None:
         self._others = others
 
     def on_step_end(self, args, state, control, **_unused) -> None:  # noqa: ANN001, ANN003
         """Called by the Trainer after an optimizer step."""
-        if state.global_step % STEPS_PER_TURN == 0:
-            self._others()
+        self._others()
 
 
 class Padded(torch.utils.data.Dataset):
@@ -190,26 +189,27 @@ def hugging_face(
     )
 
 
-def measure(stores: tuple[TokenStore, TokenStore], num_turns: int, folder: Path) -> dict:
+def measure(
+    stores: tuple[TokenStore, TokenStore], utterances: int, num_turns: int, folder: Path
+) -> dict:
     """Costs of all turns of one modality but the first, and what our journal says."""
     train, dev = stores
-    run, num_steps = run_of(train), STEPS_PER_TURN * num_turns
+    run = run_of(train, utterances)
     events = Urgent()
     session = Session(run, train, dev, folder, folder / "scratch", World(), events)
     mine = ours(session)
-    loops = [("ours", mine), ("bare", bare(run, train, num_steps))]
+    loops = [("ours", mine), ("bare", bare(run, train, num_turns))]
     clock = Clock()
 
     def turn() -> None:
         clock.charge("hf")
         loops.reverse()  # who comes after Hugging Face finds colder caches
         for name, loop in loops:
-            for _ in range(STEPS_PER_TURN):
-                next(loop)
+            next(loop)
             session.drain()  # what our threads do is ours to pay
             clock.charge(name)
 
-    hugging_face(run, train, num_steps, folder / "hf", turn).train()
+    hugging_face(run, train, num_turns, folder / "hf", turn).train()
     events.on = True
     for _ in range(TIMED_CHECKPOINTS):
         next(mine)
@@ -255,13 +255,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the figures alone")
     parser.add_argument("--hours", type=float, default=0.7, help="speech to make tokens from")
     parser.add_argument("--turns", type=int, default=9, help="turns of each; one warms up")
+    parser.add_argument("--utterances", type=int, default=128, help="in each step")
     parser.add_argument("--root", type=Path, help="keep the tokens here for another time")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         stores = tokenized(options.root or Path(scratch) / "root", options.hours)
         found = {
-            name: measure(of_modality, options.turns, Path(scratch) / name)
+            name: measure(of_modality, options.utterances, options.turns, Path(scratch) / name)
             for name, of_modality in stores.items()
         }
     if not options.json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ray_slm import errors, options
+from ray_slm import errors, options, sweep_cli
 from ray_slm.options import DEFAULT_ROOT, AsJson, Places, Root, StudyName
 
 if TYPE_CHECKING:
@@ -237,6 +237,9 @@ def doctor(root: Root = DEFAULT_ROOT, place: Places = []) -> None:  # noqa: B006
         print(f"{'ok  ' if finding.ok else 'FAIL'} {finding.what}: {finding.detail}")
     if not all(finding.ok for finding in findings):
         raise typer.Exit(errors.ResourceError.exit_code)
+
+
+sweep_cli.register(app, _friendly, _store, _cache)
 
 
 def main() -> None:

@@ -105,10 +105,21 @@ def _drive(
         from ray_slm.stages.local import LocalBackend
 
         return runner.run(stages, store, LocalBackend(site), watch)
-    from ray_slm.cluster.session import ray_backend
+    from ray_slm.cluster.session import processors, ray_backend
 
     with ray_backend(site, stages) as on_ray:
-        return runner.run(stages, store, on_ray, watch)
+        outcome = runner.run(stages, store, on_ray, watch)
+        _tell_efficiency(outcome.made, store, processors(gpus=study.train_gpus > 0))
+    return outcome
+
+
+def _tell_efficiency(made: Sequence[Stage], store: Store, capacity: float) -> None:
+    """One line about how well the training runs of this driver filled the cluster."""
+    from ray_slm.stages.efficiency import efficiency, line
+
+    found = efficiency(made, store, capacity)
+    if found is not None:
+        print(line(found))
 
 
 def _conclude(study: Study, outcome: runner.Outcome, store: Store) -> int:

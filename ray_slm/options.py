@@ -28,6 +28,9 @@ Prices = Annotated[
 Gantt = Annotated[Path | None, typer.Option(help="Draw the schedule in this SVG.")]
 RunBackend = Annotated[str, typer.Option(help="ray, or local for one process.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress lines.")]
+Rehearse = Annotated[
+    bool, typer.Option("--rehearse", help="On small stand-ins, to see that everything runs.")
+]
 Until = Annotated[str, typer.Option(help="Stop after tokenize, train, evaluate or report.")]
 Address = Annotated[
     str,
@@ -36,5 +39,14 @@ Address = Annotated[
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Print the job's log to its end.")]
 Packages = Annotated[
     str, typer.Option(help="lock: install what a node lacks; nodes: take them as they are.")
+]
+Rates = Annotated[
+    list[float], typer.Option("--lr", help="A peak learning rate to try; give two or more.")
+]
+SweptModalities = Annotated[
+    list[str], typer.Option("--modality", help="Only this one; may be given again.")
+]
+SweptHours = Annotated[
+    float | None, typer.Option("--hours", help="Audio per trial; else a quarter of the study's.")
 ]
 DEFAULT_ROOT = "runs"

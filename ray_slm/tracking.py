@@ -133,7 +133,7 @@ class MirrorClient:
         self._journals = {stage.address: tracked.Journals() for stage in tracked.trainings(stages)}
         self._published: dict[str, int] = {}
         self._sent: set[str] = set()
-        self._report = stages[-1]
+        self._reports = [stage for stage in stages if stage.name.startswith("report/")]
 
     def sync(self) -> None:
         """Send journal lines, scores and ends of runs that were not sent by this process."""
@@ -142,16 +142,20 @@ class MirrorClient:
                 continue
             if stage.address in self._journals and self._store.path(stage.address).exists():
                 self._sync_run(stage)
-            elif stage.name.startswith("evaluate/") and self._store.has(stage.address):
+            elif stage.name.startswith(("evaluate/", "continue/")) and self._store.has(
+                stage.address
+            ):
                 run_id = self._run_id(stage.inputs["checkpoint"].stage)
                 self._send(run_id, tracked.scores(stage, self._store))
                 self._sent.add(stage.address)
-        if self._report.address not in self._sent and self._store.has(self._report.address):
-            folder = self._store.path(self._report.address)
+        for report in self._reports:
+            if report.address in self._sent or not self._store.has(report.address):
+                continue
+            folder = self._store.path(report.address)
             for name in ("index.html", "tables.json"):
                 self._client.log_artifact(self._parent, str(folder / name), "report")
             self._client.set_terminated(self._parent)
-            self._sent.add(self._report.address)
+            self._sent.add(report.address)
 
     def _run_of(self, name: str, fingerprint: str, tags: dict[str, str]) -> str:
         """The run tagged with this fingerprint, made when there is none."""

@@ -23,10 +23,11 @@ LAYERS = (
     + ("scheduling.continuation_stages",),
     ("report", "tracking", "tracked", "terminal", "token_table"),
     ("scheduling.capacity", "costs"),
-    ("stages",),
+    ("stages", "sweep"),
     ("cluster",),
-    ("launch", "doctor"),
+    ("launch", "doctor", "sweeping"),
     ("options",),
+    ("sweep_cli",),
     ("cli", "__main__"),
 )
 FORBIDDEN_NAMES = ("utils", "common", "helpers", "base", "manager", "factory")

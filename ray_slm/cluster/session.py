@@ -19,6 +19,7 @@ STARTUP_CONCURRENCY = "16"
 LOCAL_CPUS_PER_CORE = 2
 OBJECT_STORE_BYTES = 512 * 2**20
 STOP_PATIENCE_SECONDS = 20.0  # a step and a checkpoint; a stopped job is killed after a minute
+DEVICE = "RAY_SLM_DEVICE"
 _TOKEN = Path.home() / ".ray" / "auth_token"
 PREEMPTION_POLL_SECONDS = "1"  # Ray Train's default of 5 s is a lot of a two-minute notice
 
@@ -55,6 +56,17 @@ def ray_backend(site: Site, stages: Sequence[Stage]) -> Iterator[Backend]:
     finally:
         backend.abandon()
         ray.shutdown()
+
+
+def processors(*, gpus: bool) -> float:
+    """GPUs of the cluster, or its processors: the machine's own cores where it is one machine."""
+    import ray
+
+    if gpus:
+        return float(ray.cluster_resources().get("GPU", 0.0))
+    if os.environ.get("RAY_ADDRESS", "local") == "local":
+        return float(os.cpu_count() or 1)
+    return float(ray.cluster_resources().get("CPU", 1.0))
 
 
 def _set_defaults(*, local: bool) -> None:
@@ -110,7 +122,16 @@ def job_server_address() -> str:
 def worker_environment() -> dict[str, str]:
     """One thread per process: parallelism is Ray's, and single threads keep results equal."""
     single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    return {**single, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    device = {DEVICE: os.environ[DEVICE]} if DEVICE in os.environ else {}
+    return {**single, **device, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def forced_device() -> str | None:
+    """The device that RAY_SLM_DEVICE gives all training workers, if it is set.
+
+    "cpu" rehearses how a study for GPUs is scheduled on nodes that only claim to have some.
+    """
+    return os.environ.get(DEVICE)
 
 
 def _protect_token() -> None:

@@ -115,9 +115,8 @@ def _varlen(document_BT: Tensor, bounds: Tensor) -> Attend:
 
     def attend(q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor) -> Tensor:
         q, k, v = (x.flatten(0, 1) for x in (q_BTHE, k_BTKE, v_BTKE))
-        group = q.shape[1] // k.shape[1]
-        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        out = varlen_attn(q, k, v, bounds, bounds, num_tokens, num_tokens, window_size=(-1, 0))
+        lengths = (bounds, bounds, num_tokens, num_tokens)
+        out = varlen_attn(q, k, v, *lengths, window_size=(-1, 0), enable_gqa=True)
         return out.unflatten(0, (num_rows, num_tokens))
 
     return attend

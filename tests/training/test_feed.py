@@ -47,6 +47,24 @@ def test_layout_and_memory_change_neither_loss_nor_gradients(change, world, run,
         torch.testing.assert_close(grad, theirs[name], atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, as it compiles
+def test_compiled_steps_of_one_shape_give_the_losses_of_plain_ones(run, train):
+    """One graph without breaks serves all micro-batches."""
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    compiled = World(compiled=True, static_shapes=True, tokens_per_microbatch=128)
+    losses = []
+    for world in (PLAIN, compiled):
+        trainer = Trainer(run(), train, world)
+        for _ in range(4):
+            trainer.step()
+        trainer.feed.close()
+        losses.append([point.loss for point in trainer.points])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
+
+
 def test_padding_to_the_window_costs_what_it_did_in_the_paper(run, train):
     padded = run(batching=Batching(utterances_per_step=4, pad_to_window=True))
     assert prepare(padded, train, PLAIN, 0).slots == 4 * 64

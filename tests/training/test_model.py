@@ -4,7 +4,7 @@ import json
 import pytest
 import torch
 
-from ray_slm.training import checkpoint
+from ray_slm.training import checkpoint, packing
 from ray_slm.training.attention import attention_over, kernel_for
 from ray_slm.training.model import Llama, config_json, initialized, llama_config, open_model
 from ray_slm.training.scale import LAPTOP
@@ -160,7 +160,8 @@ def test_variable_length_attention_is_cut_where_documents_change(monkeypatch):
     """The kernel needs a GPU; what it is asked for does not: each stretch is attended alone."""
     from torch.nn.attention import varlen
 
-    def stand_in(q, k, v, bounds, same_bounds, max_q, max_k, *, window_size):
+    def stand_in(q, k, v, bounds, same_bounds, max_q, max_k, *, window_size, enable_gqa):
+        assert enable_gqa
         assert torch.equal(bounds, same_bounds)
         assert bounds.dtype == torch.int32
         assert window_size == (-1, 0)
@@ -168,9 +169,10 @@ def test_variable_length_attention_is_cut_where_documents_change(monkeypatch):
         stretches = zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
         parts = [tuple(x[a:b].transpose(0, 1) for x in (q, k, v)) for a, b in stretches]
         attend = torch.nn.functional.scaled_dot_product_attention
-        return torch.cat([attend(*part, is_causal=True).transpose(0, 1) for part in parts])
+        attended = [attend(*part, is_causal=True, enable_gqa=True) for part in parts]
+        return torch.cat([part.transpose(0, 1) for part in attended])
 
-    inspect.signature(varlen.varlen_attn).bind(*"qkvbbmm", window_size=(-1, 0))
+    inspect.signature(varlen.varlen_attn).bind(*"qkvbbmm", window_size=(-1, 0), enable_gqa=True)
     monkeypatch.setattr(varlen, "varlen_attn", stand_in)
     document_BT = torch.tensor([[0, 0, 0, 1, 1, -1], [0, 0, 1, 2, 2, 2]])
     generator = torch.Generator().manual_seed(0)
@@ -182,6 +184,9 @@ def test_variable_length_attention_is_cut_where_documents_change(monkeypatch):
     ]
     torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(results[2], results[1], atol=1e-6, rtol=1e-5)
+    bounds = torch.from_numpy(packing.bounds(document_BT.numpy()))  # as the loader hands them over
+    told = attention_over(document_BT, "varlen", torch.float32, bounds)(q, k, v)
+    assert torch.equal(told, results[0])
 
 
 @pytest.mark.gpu

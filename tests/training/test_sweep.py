@@ -1,0 +1,112 @@
+"""Learning-rate sweeps: what is tried, what is said of it, and one real sweep on Ray."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ray_slm import sweep
+from ray_slm.recipes import Train
+from ray_slm.scheduling.plan import plan
+from ray_slm.studies import smoke as smoke_study
+from ray_slm.sweep import Grid, Trial
+from tests import smoke
+
+STUDY = smoke_study.STUDY
+RATES = (5e-4, 2e-3, 8e-3)
+
+
+def trial(rate, nats, tokens=900, modality="text-raw"):
+    return Trial(
+        modality=modality,
+        peak_lr=rate,
+        tokens=tokens,
+        of_tokens=900,
+        nats_per_token=nats,
+        bits_per_second=10 * nats,
+        address=f"sweep/{modality}/lr-{rate:g}/abc",
+    )
+
+
+def test_trials_differ_from_the_study_in_rate_and_budget_alone():
+    stages = sweep.trials(STUDY, Grid(rates=RATES, modalities=("text-raw", "phone-repeat")))
+    assert [stage.name.split("/")[1] for stage in stages] == ["phone-repeat"] * 3 + ["text-raw"] * 3
+    assert len({stage.address for stage in stages}) == 6
+    (train,) = (s for s in plan(STUDY) if s.name == "train/text-raw/seed-0")
+    for stage in stages[3:]:
+        recipe = stage.recipe
+        assert isinstance(recipe, Train)
+        assert isinstance(train.recipe, Train)
+        assert stage.inputs["tokens"].address == train.inputs["tokens"].address
+        assert (recipe.scale, recipe.batching) == (train.recipe.scale, train.recipe.batching)
+        assert recipe.total_tokens == pytest.approx(train.recipe.total_tokens / 4, abs=1)
+        assert stage.name == f"sweep/text-raw/lr-{recipe.optimizer.peak_lr:g}"
+
+
+def test_a_sweep_makes_the_tokens_of_its_modalities_alone():
+    names = {s.name for s in sweep.token_stages(STUDY, Grid(rates=RATES, modalities=("text-bpe",)))}
+    assert "tokens/text-bpe/laptop" in names
+    assert "corpus/laptop" in names
+    assert not any("phone" in name or "speech" in name or "items" in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("grid", "match"),
+    [
+        (Grid(rates=RATES, modalities=("morse",)), "morse"),
+        (Grid(rates=(1e-3,)), "two or more"),
+        (Grid(rates=(1e-3, 1e-3)), "different"),
+        (Grid(rates=(1e-3, -1e-3)), "above 0"),
+        (Grid(rates=RATES, hours=0.0), "--hours"),
+    ],
+)
+def test_grids_that_cannot_be_tried_are_refused(grid, match):
+    with pytest.raises(ValueError, match=match):
+        sweep.trials(STUDY, grid)
+
+
+def test_the_best_rate_is_chosen_among_trials_that_came_to_their_end():
+    found = [trial(5e-4, 2.5), trial(2e-3, 2.0), trial(8e-3, 1.9, tokens=100)]
+    (row,) = sweep.verdicts(found, 5e-4)
+    assert (row["best_lr"], row["at_the_edge"]) == (2e-3, False)
+    assert row["loss_of_study_rate"] == pytest.approx(0.5)
+    assert "stopped early" in sweep.text(found, 5e-4)
+
+
+def test_a_best_rate_at_the_edge_asks_for_a_wider_grid():
+    found = [trial(5e-4, 2.5), trial(2e-3, 2.0), trial(8e-3, 1.9)]
+    (row,) = sweep.verdicts(found, 1e-3)
+    assert (row["best_lr"], row["at_the_edge"], row["loss_of_study_rate"]) == (8e-3, True, None)
+    assert "try further rates" in sweep.text(found, 1e-3)
+
+
+READ_MLFLOW = """
+import json, sys
+from mlflow import MlflowClient
+
+client = MlflowClient("sqlite:///" + sys.argv[1])
+runs = client.search_runs([client.get_experiment_by_name("ray_slm").experiment_id])
+print(json.dumps([[r.info.run_name, r.data.params.get("optimizer.peak_lr")] for r in runs]))
+"""
+
+
+@pytest.mark.cluster
+def test_a_sweep_on_ray_ends_with_a_table_records_and_mlflow(tmp_path, places):
+    options = [part for rate in RATES for part in ("--lr", str(rate))]
+    options += ["--modality", "text-raw", "--hours", "0.03", "--json"]
+    found = smoke.call("sweep", "smoke", tmp_path, *options)
+    assert found.returncode == 0, found.stderr
+    told = json.loads(found.stdout)
+    assert sorted(row["peak_lr"] for row in told["trials"]) == list(RATES)
+    assert any(row["tokens"] >= row["of_tokens"] for row in told["trials"])
+    best = min(row["nats_per_token"] for row in told["trials"])
+    assert told["verdicts"][0]["nats_per_token"] == pytest.approx(best, rel=0.2)
+    kept = json.loads((tmp_path / "studies" / "smoke" / "sweep.json").read_text())
+    assert kept["verdicts"] == told["verdicts"]
+    ended = [row for row in kept["trials"] if not row["stopped"]]
+    assert all((tmp_path / row["address"] / "record.json").exists() for row in ended)
+    command = [sys.executable, "-c", READ_MLFLOW, str(tmp_path / "mlflow.db")]
+    runs = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert {name for name, _ in runs} == {"smoke-sweep", *(f"text-raw lr-{r:g}" for r in RATES)}
+    assert {rate for _, rate in runs if rate} == {str(rate) for rate in RATES}
