@@ -462,6 +462,52 @@ def test_impossible_values_are_refused_by_name(field, value):
         dataclasses.replace(FolderCorpus(digest="0" * 64), **{field: value})
 
 
+def test_the_directory_is_hashed_and_listed_once_whatever_the_shards(root, places, tmp_path):
+    corpus, everything = corpus_of(root, num_shards=3), {**places, "mine": root}
+    corpus.survey("directory", tmp_path / "out", everything)
+    corpus.settle(tmp_path / "out", everything)
+    (root / "g.wav").write_bytes(b"came later")
+    for shard in range(3):
+        corpus.prepare_shard(shard, tmp_path / "out", everything)
+    summary = corpus.finish(tmp_path / "out")
+    assert (summary["utterances"], summary["candidates"]) == (6, 6)
+
+
+def test_a_clip_that_changes_while_the_corpus_is_prepared_is_refused(root, places, tmp_path):
+    corpus, everything = corpus_of(root, num_shards=1), {**places, "mine": root}
+    corpus.survey("directory", tmp_path / "out", everything)
+    put(root / "b.wav", np.zeros(16_000, np.int16))
+    with pytest.raises(ValueError, match=r"b.wav changed while the corpus was prepared; run again"):
+        corpus.prepare_shard(0, tmp_path / "out", everything)
+
+
+def sentences(root, places, out, **changes):
+    """{book: [(index, text)]} of held_out.jsonl."""
+    prepared(root, places, out, **changes)
+    found = {}
+    for line in (out / "held_out.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        found.setdefault(row["book"], []).append((row["index"], row["text"]))
+    return found
+
+
+def test_held_out_sentences_follow_each_other_as_numbered_clips_do(tmp_path, clips, places):
+    """Three readers of a book each; the one held out reads clips 8, 9, 10 and 12."""
+    root = tmp_path / "mine"
+    for i, reader in enumerate(("ann", "bob", "eve")):
+        for number, name in zip((8, 9, 10, 12), "abcd", strict=True):
+            put(root / f"{reader}/story-{number}.wav", clips[name][i:], TEXTS[name])
+    found = sentences(root, places, tmp_path / "out", test_fraction=0.0)
+    (book,) = found
+    assert book in ("ann", "bob", "eve")
+    texts = [TEXTS[name] for name in "abcd"]
+    assert found[book] == list(zip((0, 1, 2, 4), texts, strict=True))
+
+
+def test_a_book_that_is_trained_on_is_not_held_out(root, places, tmp_path):
+    assert sentences(root, places, tmp_path / "out") == {}
+
+
 def test_the_value_is_light_to_import():
     heavy = ["torch", "ray", "transformers", "sklearn", "pandas", "pocketsphinx", "soundfile"]
     code = f"import sys, ray_slm.corpora.folder; print({{*{heavy}}} & {{*sys.modules}})"

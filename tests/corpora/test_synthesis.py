@@ -1,3 +1,4 @@
+import collections
 import subprocess
 import sys
 from pathlib import Path
@@ -222,3 +223,28 @@ def test_unsound_corpora_are_refused(tmp_path, out, left_out, candidates, compla
     with pytest.raises(ValueError, match=complaint):
         finish(tmp_path, candidates=candidates, max_bad_fraction=0.005)
     assert not (tmp_path / "corpus.json").exists()
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from ray_slm.corpora.finish import finish
+folder, candidates = Path(sys.argv[1]), int(sys.argv[2])
+finish(folder, candidates=candidates, max_bad_fraction=0.0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_summing_up_needs_memory_for_one_shard(tmp_path):
+    peaks = {}
+    for num_shards in (1, 40):
+        folder, rows = tmp_path / str(num_shards), collections.defaultdict(list)
+        for number in range(1000 * num_shards):
+            row = utterance(f"utterance-{number:07d}", transcript="some words " * 20)
+            rows[shard_of(row.id, num_shards)].append(row)
+        for shard, of_shard in rows.items():
+            write_utterances(folder, shard, of_shard)
+        command = [sys.executable, "-c", MEMORY, str(folder), str(1000 * num_shards)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks[num_shards] = int(done.stdout) / 1024
+    assert peaks[40] - peaks[1] < 16, peaks  # MB
