@@ -42,6 +42,11 @@ def shared_files(folder: Path, only: tuple[str, ...]) -> Iterator[str]:
             yield name
 
 
+def names(folder: Path) -> list[str]:
+    """What a folder holds; nothing when there is no such folder."""
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
+
 def inside(folder: Path, name: str, whose: str) -> Path:
     """The path of a file that a record or key names.  Raises ValueError when it lies outside."""
     parts = PurePosixPath(name).parts

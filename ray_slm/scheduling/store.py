@@ -18,6 +18,7 @@ from ray_slm.scheduling import exchange
 from ray_slm.scheduling.folders import (
     RECORD,
     SCRATCH,
+    names,
     problems,
     result_files,
     write_atomically,
@@ -71,7 +72,7 @@ class Store:
     @property
     def poll_seconds(self) -> float:
         """How often to look for new records: a folder answers for nothing, a bucket for money."""
-        return 1.0 if self.bucket else 0.2
+        return 1.5 if self.bucket else 0.2
 
     @property
     def lease_entries(self) -> Entries:
@@ -102,7 +103,7 @@ class Store:
         return address in self._known
 
     def present(self, addresses: Iterable[str]) -> set[str]:
-        """Those that are whole.  A bucket is asked once for all parts of one stage, or for all."""
+        """Those that are whole.  Storage is asked once for all parts of one stage."""
         wanted = set(addresses)
         if self.bucket is not None:
             parents = {a.rpartition("/")[0] + "/" for a in wanted - self._known}
@@ -110,7 +111,9 @@ class Store:
                 for entry in self.bucket.entries(f"{exchange.RECORDS}/{parent}"):
                     self._known.add(exchange.address_of(entry.key))
             return wanted & self._known
-        return {address for address in wanted if self.has(address)}
+        parents = {address.rpartition("/")[0] for address in wanted}
+        there = {f"{parent}/{name}" for parent in parents for name in names(self.root / parent)}
+        return {address for address in wanted & there if self.has(address)}
 
     def record(self, address: str) -> dict:
         """The record of a result.  Raises ValueError naming the file when it is damaged."""
