@@ -9,9 +9,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from ray_slm.training import order
+from ray_slm.training import world as world_module
 from ray_slm.training.loop import fit
 from ray_slm.training.scale import Batching
-from ray_slm.training.world import World, distributed_world
+from ray_slm.training.world import GradientSums, World, distributed_world
 from tests.training.conftest import InMemory, make_run
 
 NARROW = make_run(batching=Batching(utterances_per_step=1), total_tokens=200, checkpoints=())
@@ -49,6 +50,7 @@ def train_in(out, world, run, die_at_step=None):
 def rank_main(rank, size, folder):
     """One rank's process: all runs of two workers, one after the other."""
     torch.set_num_threads(1)
+    world_module.BUCKET_ELEMENTS = 4096  # many buckets, whose sums overlap the backward pass
     store = dist.FileStore(str(folder / "rendezvous"), size)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
     world = distributed_world(rank, size, torch.device("cpu"))
@@ -114,6 +116,26 @@ def test_a_run_of_two_workers_can_go_on_with_one(folder):
 
 def test_a_rank_without_utterances_takes_part(folder):
     assert losses(folder / "narrow-two") == pytest.approx(losses(folder / "narrow-one"), abs=1e-5)
+
+
+def test_sums_start_as_soon_as_a_bucket_is_full_and_in_one_order():
+    """On every rank alike, or ranks would add up different gradients."""
+    parameters = [torch.nn.Parameter(torch.ones(n)) for n in (3, 5, 7)]
+    log = []
+
+    def start_sum(flat):
+        log.append(("start", flat.numel()))
+        return lambda: log.append(("wait", flat.numel()))
+
+    sums = GradientSums(parameters, World(size=2, start_sum=start_sum))
+    sums.arm()
+    sum((p * p).sum() for p in parameters).backward()
+    assert log == [("start", 15)]  # one bucket, before anyone asked for it
+    sums.finish()
+    assert log == [("start", 15), ("wait", 15)]
+    assert all(torch.equal(p.grad, 2 * torch.ones_like(p)) for p in parameters)
+    sums.finish()  # a step in which this rank has nothing
+    assert log[2:] == [("start", 15), ("wait", 15)]
 
 
 def test_each_step_reads_the_same_utterances_at_any_world_size():
