@@ -3,8 +3,11 @@
 Legend: S samples at 16 kHz, M mel bands, F mel frames of 10 ms.
 """
 
+import contextlib
+import functools
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,11 @@ class Whisper:
     """A loaded recognizer."""
 
     def __init__(self, model: Any, name: str) -> None:
+        from whisper.tokenizer import get_tokenizer
+
         self._model, self.name = model, name
+        with _forgiving():
+            get_tokenizer(model.is_multilingual, num_languages=model.num_languages)  # kept
 
     def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[str]:
         """What is said in each float32 (S,), of at most 30 s; "" for silence and no samples."""
@@ -71,9 +78,7 @@ def word_errors(said: str, heard: str) -> tuple[int, int]:
 
     Both sides pass through Whisper's English normalizer (contractions, spelling, numbers).
     """
-    from whisper.normalizers import EnglishTextNormalizer
-
-    normalize = EnglishTextNormalizer()
+    normalize = _normalizer()
     reference, found = normalize(said).split(), normalize(heard).split()
     costs = np.arange(len(found) + 1)
     for number, word in enumerate(reference, start=1):
@@ -84,3 +89,19 @@ def word_errors(said: str, heard: str) -> tuple[int, int]:
             row.append(min(int(cost), row[-1] + 1))
         costs = np.array(row)
     return int(costs[-1]), len(reference)
+
+
+@functools.cache
+def _normalizer() -> Any:
+    from whisper.normalizers import EnglishTextNormalizer
+
+    with _forgiving():
+        return EnglishTextNormalizer()
+
+
+@contextlib.contextmanager
+def _forgiving() -> Iterator[None]:
+    """Without complaint about the word lists that whisper leaves open."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield

@@ -152,6 +152,14 @@ def minus(text: str) -> str:
     return text
 
 
+def spread(value: float, low: float, high: float, digits: int = 1) -> str:
+    """``12.3 [10.1, 14.5]``, or without brackets where there is no interval."""
+    text = minus(f"{value:.{digits}f}")
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return text
+    return f"{text} [{minus(f'{low:.{digits}f}')}, {minus(f'{high:.{digits}f}')}]"
+
+
 def clip(name: str, length: int) -> str:
     """A name of at most so many characters; the page's tables have it whole."""
     return name if len(name) <= length else f"{name[: length - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -23,8 +23,8 @@ from ray_slm.report.cells import (
     text,
     with_interval,
 )
+from ray_slm.report.chart import spread
 from ray_slm.report.columns import band_rank, modality_rank
-from ray_slm.report.figures import spread
 from ray_slm.report.printed import ARROW
 from ray_slm.report.tables import Results, modalities_of, task_title, tasks_of
 

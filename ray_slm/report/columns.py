@@ -44,12 +44,28 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "controls": ("name", "modality", "task", "accuracy", "low", "high"),
     "bands": ("modality", "band", "accuracy", "low", "high"),
     "flips": ("modality", "task", "convention", "num_flipped", "num_decisions", "flipped"),
+    "continuation": (
+        *("modality", "geometric", "low", "high", "mean", "std", "median", "real", "wer"),
+        *("num_words", "num_samples", "num_empty", "num_repetitive", "num_unended", "note"),
+    ),
+    "continuation_contrasts": (
+        *("factor", "baseline", "modality", "ratio", "low", "high", "num_prompts", "note"),
+    ),
+    "prompts": (
+        *("prompt", "text", "rest", "speaker", "audio", "rest_audio", "transcript", "errors"),
+        *("words", "perplexity", "written_perplexity"),
+    ),
+    "samples": (
+        *("prompt", "modality", "seed", "kind", "sample", "transcript", "perplexity", "seconds"),
+        *("repetitive", "ended", "audio"),
+    ),
 }
 INTEGERS = frozenset(
     (
         *("vocab_size", "num_tokens", "num_utterances", "num_quarantined", "num_pairs"),
         *("num_clusters", "num_seeds", "num_checkpoints", "num_flipped", "num_decisions"),
-        *("seed", "tokens", "layer"),
+        *("seed", "tokens", "layer", "num_prompts", "num_samples", "num_empty", "num_words"),
+        *("num_repetitive", "num_unended", "sample", "errors", "words"),
     )
 )
 
@@ -57,7 +73,8 @@ FIGURES = frozenset(
     (
         *("accuracy", "low", "high", "points", "logit", "logit_low", "logit_high", "skill_lost"),
         *("skill_low", "skill_high", "p_holm", "slope", "heldout_error", "flipped", "seconds"),
-        *("nats_per_token", "bits_per_second", "ratio", "times"),
+        *("nats_per_token", "bits_per_second", "ratio", "times", "geometric", "mean", "std"),
+        *("median", "real", "wer", "perplexity", "written_perplexity"),
     )
 )
 UNIQUE = {
@@ -66,6 +83,9 @@ UNIQUE = {
     "table3": ["factor", "baseline", "modality", "task"],
     "layers": ["modality", "task", "layer"],
     "scaling_points": ["modality", "task", "seed", "tokens"],
+    "continuation": ["modality"],
+    "prompts": ["prompt"],
+    "samples": ["prompt", "modality", "seed", "kind", "sample"],
 }
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ray_slm.evaluation import curves
-from ray_slm.report import chart
-from ray_slm.report.chart import Figure, Panel, Point, Series, linear_axis, log_axis, minus
+from ray_slm.report import chart, heard
+from ray_slm.report.chart import Figure, Panel, Point, Series, linear_axis, log_axis, spread
 from ray_slm.report.columns import modality_rank
 from ray_slm.report.tables import Results, modalities_of, task_title, tasks_of
 
@@ -30,6 +30,7 @@ def all_figures(results: Results) -> list[Figure]:
         accuracy_by_layer(results, "figure3", tasks[1:]),
         factor_contrasts(results),
         losses(results),
+        heard.figure(results),
     ]
 
 
@@ -170,14 +171,6 @@ def _marks(
             digits = 2 if columns[0] == "logit" else 1
             points.append(Point(value, at, low, high, words + spread(value, low, high, digits)))
     return tuple(points)
-
-
-def spread(value: float, low: float, high: float, digits: int = 1) -> str:
-    """``12.3 [10.1, 14.5]``, or without brackets where there is no interval."""
-    text = minus(f"{value:.{digits}f}")
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return text
-    return f"{text} [{minus(f'{low:.{digits}f}')}, {minus(f'{high:.{digits}f}')}]"
 
 
 def _groups(frame: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:

@@ -1,4 +1,4 @@
-"""The same figures as PNG files, for slides and for readers without a browser.
+"""The same figures as PNG and PDF files, for slides, papers and readers without a browser.
 
 The canvas is used without pyplot: no global state, no display, and the same bytes every time.
 """
@@ -15,10 +15,11 @@ SHAPES = {
 }
 INKS = ("#1a1d23", "#5b6270", "#8b919c")
 DPI = 130
+UNDATED = {"CreationDate": None, "Creator": None, "Producer": None}
 
 
-def write_png(path: Path, figure: Figure) -> None:
-    """Draw a figure that has panels."""
+def write_images(folder: Path, figure: Figure) -> None:
+    """Draw a figure that has panels into ``png/<id>.png`` and ``pdf/<id>.pdf`` of a folder."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
@@ -37,7 +38,8 @@ def write_png(path: Path, figure: Figure) -> None:
         canvas.suptitle(
             clip(figure.title, 30 * len(figure.panels) + 20), fontsize=10, fontweight="bold"
         )
-        canvas.savefig(path, metadata={"Software": None})
+        canvas.savefig(folder / "png" / f"{figure.id}.png", metadata={"Software": None})
+        canvas.savefig(folder / "pdf" / f"{figure.id}.pdf", metadata=UNDATED)
 
 
 def _panel(axis: Any, panel: Panel) -> None:

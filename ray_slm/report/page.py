@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from ray_slm.report import answer, checks, printed, svg, tables
+from ray_slm.report import answer, checks, heard, printed, svg, tables
 from ray_slm.report.cells import Table
 from ray_slm.report.chart import DARK, LIGHT, Figure, legend
 from ray_slm.report.columns import COLUMNS
 from ray_slm.report.figures import all_figures
-from ray_slm.report.png import write_png
+from ray_slm.report.images import write_images
 from ray_slm.report.tables import Results
 
 HERE = Path(__file__).parent
@@ -33,17 +33,17 @@ class Entry(NamedTuple):
 
 
 def render(results: Results, folder: Path) -> None:
-    """Write index.html, tables.json, csv/*.csv and png/*.png into an existing folder.
+    """Write index.html, tables.json, csv/*.csv, png/*.png and pdf/*.pdf into an existing folder.
 
     A part that did not run is a marked hole on the page and an empty table beside it; a figure
-    without panels has no PNG.
+    without panels has no PNG and no PDF.
 
     Raises:
         ValueError: naming the frame that lacks a column or holds impossible values.
     """
     results = tables.in_order(results)
     found, figures = answer.answer(results), all_figures(results)
-    for name in ("csv", "png"):
+    for name in ("csv", "png", "pdf"):
         (folder / name).mkdir(exist_ok=True)
     for name in COLUMNS:
         tables.write_csv(folder / "csv" / f"{name}.csv", getattr(results, name))
@@ -51,7 +51,7 @@ def render(results: Results, folder: Path) -> None:
     for figure in figures:
         tables.write_csv(folder / "csv" / f"{figure.id}.csv", figure.frame)
         if figure.panels:
-            write_png(folder / "png" / f"{figure.id}.png", figure)
+            write_images(folder, figure)
     (folder / "tables.json").write_text(
         tables.tables_json(results, found.sentences), encoding="utf-8"
     )
@@ -86,6 +86,7 @@ def _page(results: Results, found: answer.Answer, figures: list[Figure]) -> str:
         panels={figure.id: [Markup(panel) for panel in svg.draw(figure)] for figure in figures},
         legends={f.id: [(n, Markup(svg.swatch(s)), s) for n, s in legend(f)] for f in figures},
         factors=answer.FACTORS,
+        prompts=heard.prompted(results),
         holes=results.holes,
         made=_made(results.made),
     )
@@ -100,6 +101,9 @@ def _tables(results: Results) -> list[Table]:
         checks.growth(results),
         checks.flips(results),
         printed.contrasts(results),
+        heard.continuation(results),
+        heard.factors(results),
+        heard.floor(results),
         checks.baselines(results),
         checks.controls(results),
         checks.bands(results),

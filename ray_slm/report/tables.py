@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from ray_slm.report.columns import (
 )
 
 NOT_RUN = pd.DataFrame()
+NO_CLIPS: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Results(NamedTuple):
@@ -50,6 +52,11 @@ class Results(NamedTuple):
     holes: Sequence[str]
     slope_ratios: pd.DataFrame = NOT_RUN
     gaps: pd.DataFrame = NOT_RUN
+    continuation: pd.DataFrame = NOT_RUN
+    continuation_contrasts: pd.DataFrame = NOT_RUN
+    prompts: pd.DataFrame = NOT_RUN
+    samples: pd.DataFrame = NOT_RUN
+    clips: Mapping[str, bytes] = NO_CLIPS  # MP3, by the names in the ``audio`` columns
 
 
 def in_order(results: Results) -> Results:

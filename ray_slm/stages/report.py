@@ -10,6 +10,7 @@ from ray_slm.evaluation.contrasts import table3
 from ray_slm.evaluation.controls import shuffled_labels
 from ray_slm.evaluation.conventions import flip_table
 from ray_slm.evaluation.gaps import slope_ratio_table
+from ray_slm.evaluation.generation_tables import continuation_table, perplexity_contrasts
 from ray_slm.evaluation.scaling import scaling_table
 from ray_slm.evaluation.tables import accuracy_table, band_table, checkpoint_table, layer_table
 from ray_slm.recipes import PrepareCorpus, PrepareItems, Report
@@ -19,6 +20,7 @@ from ray_slm.scheduling.plan import plan
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import Store
 from ray_slm.stages import results
+from ray_slm.stages.samples import continued
 from ray_slm.stages.site import Site, made_with
 from ray_slm.study import Study
 
@@ -61,7 +63,7 @@ def collect(stage: Stage, store: Store) -> Results:
     some = len(trained) > 0
     contrasted = some and len(recipe.contrasts) > 0
     nothing = pd.DataFrame()
-    return Results(
+    found = Results(
         study=_about(stage, recipe),
         tokens=results.tokens(stage, store),
         table4=accuracy_table(trained) if some else nothing,
@@ -77,6 +79,19 @@ def collect(stage: Stage, store: Store) -> Results:
         made=_made(stage, store),
         holes=results.holes(stage, store),
         slope_ratios=slope_ratio_table(trained, recipe.contrasts) if contrasted else nothing,
+    )
+    return _with_continuations(found, stage, store)
+
+
+def _with_continuations(found: Results, stage: Stage, store: Store) -> Results:
+    recipe, heard = stage.recipe, continued(stage, store)
+    assert isinstance(recipe, Report)
+    found = found._replace(prompts=heard.prompts, samples=heard.samples, clips=heard.clips)
+    if heard.samples.empty:
+        return found
+    return found._replace(
+        continuation=continuation_table(heard.samples),
+        continuation_contrasts=perplexity_contrasts(heard.samples, recipe.contrasts),
     )
 
 

@@ -71,6 +71,7 @@ def made_up(num_seeds: int = 3, num_checkpoints: int = 8, seed: int = 0) -> Resu
         },
         holes=[],
         **_growth(rng),
+        **continued(rng),
     )
 
 
@@ -209,6 +210,41 @@ def _growth(rng):
     gaps[-1] = (*gaps[-1][:5], np.inf, None, None, "not reached")
     frames = (ratios, "slope_ratios"), (gaps, "gaps")
     return {name: pd.DataFrame(rows, columns=COLUMNS[name]) for rows, name in frames}
+
+
+def continued(rng, num_prompts=3, num_samples=2):
+    """Prompts, samples that are about as likely as their modality allows, and sounds of nothing."""
+    prompts, samples = [], []
+    for prompt in (f"emma-{i:06d}" for i in range(num_prompts)):
+        names = (f"prompt/{prompt}.mp3", f"rest/{prompt}.mp3")
+        words = ("The anxieties of common life", "began soon to succeed to alarms.", "rms")
+        prompts.append((prompt, *words, *names, "began soon to succeed", 2, 6, 80.0, 60.0))
+        for place, modality in enumerate(RATES):
+            for kind, number in [("recorded", 0), *(("generated", k) for k in range(num_samples))]:
+                scale = 4.0 if kind == "recorded" else 5.0
+                perplexity = float(np.exp(scale + 0.3 * place + rng.normal(0, 0.5)))
+                sound = f"{modality}/{prompt}.{kind}-{number}.mp3"
+                row = (prompt, modality, 0, kind, number, "was in the habit of", perplexity)
+                samples.append((*row, 2.5, place == 5, number == 0, sound))
+    frames = {"prompts": prompts, "samples": samples}
+    found = {n: pd.DataFrame(rows, columns=COLUMNS[n]) for n, rows in frames.items()}
+    clips = {n: b"\xff\xf3" + n.encode() for n in found["samples"]["audio"]}
+    clips |= {n: b"\xff\xf3" + n.encode() for n in found["prompts"]["audio"]}
+    return {**found, **_perplexities(found["samples"]), "clips": clips}
+
+
+def _perplexities(samples):
+    rows, ratios = [], []
+    logs = np.log(samples["perplexity"]).groupby([samples["modality"], samples["kind"]]).mean()
+    for modality in RATES:
+        value, real = (float(np.exp(logs[modality, k])) for k in ("generated", "recorded"))
+        spread = (value, value / 1.4, value * 1.4, value * 1.2, value / 2, value * 0.9, real, 12.5)
+        rows.append((modality, *spread, 24, 6, 0, 2, 3, "item noise only"))
+    for names in CONTRASTS:
+        ratio = float(np.exp(logs[names[2], "generated"] - logs[names[1], "generated"]))
+        ratios.append((*names, ratio, ratio / 1.5, ratio * 1.5, 3, "item noise only"))
+    frames = {"continuation": rows, "continuation_contrasts": ratios}
+    return {n: pd.DataFrame(found, columns=COLUMNS[n]) for n, found in frames.items()}
 
 
 def _bands(rng):

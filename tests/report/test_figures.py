@@ -10,7 +10,7 @@ from ray_slm.evaluation import curves
 from ray_slm.report import svg
 from ray_slm.report.chart import linear_axis, log_axis, minus, short, slots
 from ray_slm.report.figures import MAX_POINTS, all_figures
-from ray_slm.report.png import write_png
+from ray_slm.report.images import write_images
 from ray_slm.report.tables import in_order
 from tests.report.made_up import CEILINGS, RATES, made_up, nothing_ran
 
@@ -124,18 +124,22 @@ def test_a_hole_breaks_the_line():
 
 
 def test_an_empty_study_has_figures_without_panels():
-    assert [len(f.panels) for f in all_figures(in_order(nothing_ran()))] == [0] * 5
+    assert [len(f.panels) for f in all_figures(in_order(nothing_ran()))] == [0] * 6
 
 
-def test_every_figure_becomes_a_png(tmp_path):
+def test_every_figure_becomes_a_png_and_a_pdf(tmp_path):
+    for name in ("png", "pdf"):
+        (tmp_path / name).mkdir()
     for figure in all_figures(in_order(made_up())):
-        path = tmp_path / f"{figure.id}.png"
-        write_png(path, figure)
-        content = path.read_bytes()
+        write_images(tmp_path, figure)
+        content = (tmp_path / "png" / f"{figure.id}.png").read_bytes()
         width, height = struct.unpack(">II", content[16:24])
         assert content.startswith(b"\x89PNG")
         assert min(width, height) > 300
         assert b"Software" not in content
+        drawn = (tmp_path / "pdf" / f"{figure.id}.pdf").read_bytes()
+        assert drawn.startswith(b"%PDF")
+        assert b"CreationDate" not in drawn
 
 
 def test_modalities_keep_their_style_whatever_else_a_study_has():
