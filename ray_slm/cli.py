@@ -94,12 +94,12 @@ def run(
     quiet: options.Quiet = False,
     tracking_uri: options.Tracking = None,
     until: options.Until = "report",
+    rehearse: options.Rehearse = False,
 ) -> None:
     """Run what is missing of a study; run again to resume."""
     from ray_slm import launch
-    from ray_slm.study import load_study
 
-    found, places = load_study(study), launch.places(place, _cache())
+    found, places = launch.opened(study, _store(root), place, _cache(), rehearse=rehearse)
     code = launch.run_study(
         found, _store(root), backend, places, quiet=quiet, tracking_uri=tracking_uri, until=until
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ray_slm import errors, terminal
+from ray_slm.rehearsal import open_kit
 from ray_slm.scheduling import identity, lease, runner
 from ray_slm.scheduling.exchange import VOLATILE
 from ray_slm.scheduling.objects import SCHEME, parse
@@ -16,7 +17,7 @@ from ray_slm.scheduling.places import Places
 from ray_slm.scheduling.plan import plan, up_to
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import CACHE, SCRATCH, Store
-from ray_slm.study import Study
+from ray_slm.study import Study, load_rehearsal, load_study
 
 
 class Verified(NamedTuple):
@@ -42,6 +43,25 @@ def places(pairs: Sequence[str], cache: str = CACHE) -> Places:
                 f"--place {pair!r}: expected NAME=PATH with a path that exists, or NAME=s3://..."
             )
     return Places(found, Path(cache).expanduser().resolve())
+
+
+class Opened(NamedTuple):
+    """A study, and where its external data lies."""
+
+    study: Study
+    places: Places
+
+
+def opened(
+    name: str, store: Store, pairs: Sequence[str], cache: str = CACHE, *, rehearse: bool = False
+) -> Opened:
+    """The study of that name; to rehearse, scaled down to stand-ins that are made in the root."""
+    found = places(pairs, cache)
+    if not rehearse:
+        return Opened(load_study(name), found)
+    kit = open_kit(store.root / "rehearsal", found)
+    more = [f"{place}={path}" for place, path in kit.places.items()]
+    return Opened(load_rehearsal(name, kit), places([*pairs, *more], cache))
 
 
 def default_assets() -> Path:

@@ -15,6 +15,7 @@ from ray_slm.corpora.corpus import Corpus
 from ray_slm.evaluation.contrasts import Contrast
 from ray_slm.modalities.modality import Modality
 from ray_slm.tasks.continuation import Continuation
+from ray_slm.rehearsal import Kit
 from ray_slm.tasks.task import Task
 from ray_slm.training.scale import Batching, Ending, Optimizer, Scale
 
@@ -123,18 +124,34 @@ def study_names() -> list[str]:
 
 def load_study(name_or_path: str) -> Study:
     """The study of that name, or of the user's file.  Raises ValueError saying what is wrong."""
-    if name_or_path.endswith(".py"):
-        module = _load_file(Path(name_or_path))
-    elif name_or_path in study_names():
-        module = importlib.import_module(f"ray_slm.studies.{name_or_path}")
-    else:
-        raise ValueError(
-            f"there is no study {name_or_path!r}: use one of {', '.join(study_names())}, "
-            "or the path of a .py file with STUDY = Study(...)"
-        )
-    study = getattr(module, "STUDY", None)
+    study = getattr(_module(name_or_path), "STUDY", None)
     if not isinstance(study, Study):
         raise ValueError(f"{name_or_path}: no constant STUDY = Study(...) in this file")
+    return study
+
+
+def _module(name_or_path: str) -> object:
+    if name_or_path.endswith(".py"):
+        return _load_file(Path(name_or_path))
+    if name_or_path in study_names():
+        return importlib.import_module(f"ray_slm.studies.{name_or_path}")
+    raise ValueError(
+        f"there is no study {name_or_path!r}: use one of {', '.join(study_names())}, "
+        "or the path of a .py file with STUDY = Study(...)"
+    )
+
+
+def load_rehearsal(name_or_path: str, kit: Kit) -> Study:
+    """The study's rehearsal on stand-ins.  Raises ValueError where a study has none."""
+    module = _module(name_or_path)
+    rehearse = getattr(module, "rehearse", None)
+    if rehearse is None:
+        raise ValueError(
+            f"{name_or_path} has no rehearsal: give its file a function rehearse(kit) that returns "
+            "the study scaled down (see ray_slm/studies/paper.py)"
+        )
+    study = rehearse(kit)
+    assert isinstance(study, Study), type(study)
     return study
 
 

@@ -19,6 +19,7 @@ LAYERS = (
     ("scheduling.lease", "scheduling.exchange"),
     ("scheduling.identity", "scheduling.stage", "scheduling.records"),
     ("scheduling.store", "scheduling.runner", "scheduling.places"),
+    ("rehearsal",),
     ("study", "studies", "recipes", "scheduling.plan", "scheduling.token_stages")
     + ("scheduling.continuation_stages",),
     ("report", "tracking", "tracked", "terminal", "token_table"),

@@ -14,6 +14,8 @@ from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import Store
 from ray_slm.training.journal import is_step
 
+# Ray shows a gauge for one report after it was set: what should stay must be set again.
+REPEAT_SECONDS = 1.0
 FROM_STEPS = {
     "loss": "slm_train_loss",
     "lr": "slm_train_learning_rate",
@@ -39,14 +41,13 @@ class MeasuredBackend:
         for stage in plan:
             self._counts[kind_of(stage), "planned"] += 1
             self._counts[kind_of(stage), "done"] += store.has(stage.address)
-        for kind in {kind_of(stage) for stage in plan}:
-            self._show(kind)
+        self._shown_at = 0.0
+        self._show()
 
     def submit(self, stage: Stage) -> None:
         """Start a stage."""
         self._started[stage.address] = time.monotonic()
         self._counts[kind_of(stage), "running"] += 1
-        self._show(kind_of(stage))
         self._backend.submit(stage)
 
     def finished(self) -> list[tuple[Stage, BaseException | None]]:
@@ -60,13 +61,16 @@ class MeasuredBackend:
             tags = {"study": self._study, "kind": kind}
             emit("slm_stage_seconds_total", seconds, tags)
             emit("slm_stages_ended_total", 1, {**tags, "outcome": outcome})
-            self._show(kind)
+        if ended or time.monotonic() - self._shown_at > REPEAT_SECONDS:
+            self._show()
         return ended
 
-    def _show(self, kind: str) -> None:
-        for state in ("planned", "done", "running", "failed"):
-            tags = {"study": self._study, "kind": kind, "state": state}
-            emit("slm_stages", self._counts[kind, state], tags)
+    def _show(self) -> None:
+        self._shown_at = time.monotonic()
+        for kind in {kind for kind, _ in self._counts}:
+            for state in ("planned", "done", "running", "failed"):
+                tags = {"study": self._study, "kind": kind, "state": state}
+                emit("slm_stages", self._counts[kind, state], tags)
 
 
 class TrainingMetrics:
@@ -75,14 +79,16 @@ class TrainingMetrics:
     def __init__(self, stage: Stage) -> None:
         assert isinstance(stage.recipe, Train)
         self._tags = run_tags(stage)
+        self._gauges = {"slm_train_budget_tokens": float(stage.recipe.total_tokens)}
         emit("slm_train_starts_total", 1, self._tags)
-        emit("slm_train_budget_tokens", stage.recipe.total_tokens, self._tags)
 
     def __call__(self, line: Mapping[str, object]) -> None:
         """One step, one measurement on held-out text, or an event."""
         for field, name in FROM_STEPS.items():
             if field in line:
-                emit(name, _number(line[field]), self._tags)
+                self._gauges[name] = _number(line[field])
+        for name, value in self._gauges.items():
+            emit(name, value, self._tags)
         if is_step(line):
             emit("slm_train_steps_total", 1, self._tags)
             for field, name in PER_STEP.items():

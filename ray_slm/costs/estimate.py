@@ -90,11 +90,19 @@ def estimate(study: Study, stages: Sequence[Stage], cluster: Cluster, catalog: C
         ),
         as_asked=sum(_hours(r) * r.group.price for r in rentals),
         stored_gb=stored,
-        scratch_gb=sum(resume_bytes(stage) for stage in stages) / GB,
+        scratch_gb=_most_scratch(timeline) / GB,
         storage_month=stored * catalog.object_gb_month,
         timeline=timeline,
         dated=catalog.dated,
         sources=_sources(cluster, catalog),
+    )
+
+
+def _most_scratch(timeline: Timeline) -> float:
+    """Bytes of resume checkpoints at the busiest moment; they go when their run ends."""
+    spans = [(s.start, s.end, resume_bytes(s.job.stage)) for s in timeline.spans]
+    return max(
+        (sum(b for start, end, b in spans if start <= at < end) for at, *_ in spans), default=0.0
     )
 
 

@@ -67,7 +67,7 @@ def _wait_until_ready(address, server):
 def ask(server, query):
     """The series that a query returns over the last minutes: {labels: values}."""
     now = time.time()
-    words = {"query": query, "start": now - 600, "end": now, "step": 5}
+    words = {"query": query, "start": now - 600, "end": now, "step": 1}
     url = f"{server}/api/v1/query_range?{urllib.parse.urlencode(words)}"
     with urllib.request.urlopen(url, timeout=30) as answer:
         found = json.load(answer)

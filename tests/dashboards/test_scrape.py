@@ -6,11 +6,16 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 import yaml
 
 from dashboards.make import BOARDS, HERE, board_json
+from ray_slm.cluster import measured
+from ray_slm.recipes import Train
+from ray_slm.scheduling.plan import plan
+from ray_slm.studies.smoke import STUDY
 from tests import smoke
 from tests.dashboards import prometheus
 
@@ -113,10 +118,11 @@ def test_every_rule_is_evaluated_and_none_cries_wolf(server):
 
 
 def test_what_is_counted_is_what_was_done(server):
-    done = prometheus.ask(server, 'sum by (kind) (ray_slm_stages{state="done"})')
-    planned = prometheus.ask(server, 'sum by (kind) (ray_slm_stages{state="planned"})')
-    assert {k: v[-1] for k, v in done.items()} == {k: v[-1] for k, v in planned.items()}
-    share = "ray_slm_train_tokens / ray_slm_train_budget_tokens"
-    ends = prometheus.ask(server, share)
-    assert len(ends) == 6
-    assert all(values[-1] >= 1 for values in ends.values())
+    ended = prometheus.ask(server, 'sum by (kind) (ray_slm_stages_ended_total{outcome="done"})')
+    counts = Counter(measured.kind_of(stage) for stage in plan(STUDY))
+    assert {dict(k)["kind"]: max(v) for k, v in ended.items()} == counts
+    trained = prometheus.ask(server, "sum by (modality) (ray_slm_train_tokens_total)")
+    budgets = {s.name.split("/")[1]: s.tokens for s in plan(STUDY) if isinstance(s.recipe, Train)}
+    assert trained.keys() == {(("modality", name),) for name in budgets}
+    for labels, values in trained.items():
+        assert max(values) >= budgets[dict(labels)["modality"]]
