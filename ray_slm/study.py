@@ -14,8 +14,8 @@ import ray_slm.studies
 from ray_slm.corpora.corpus import Corpus
 from ray_slm.evaluation.contrasts import Contrast
 from ray_slm.modalities.modality import Modality
-from ray_slm.tasks.continuation import Continuation
 from ray_slm.rehearsal import Kit
+from ray_slm.tasks.continuation import Continuation
 from ray_slm.tasks.task import Task
 from ray_slm.training.scale import Batching, Ending, Optimizer, Scale
 

