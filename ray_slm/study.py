@@ -12,6 +12,7 @@ from pathlib import Path
 
 import ray_slm.studies
 from ray_slm.corpora.corpus import Corpus
+from ray_slm.corpora.inventory import STRESSED_ARPABET
 from ray_slm.evaluation.contrasts import Contrast
 from ray_slm.modalities.modality import Modality
 from ray_slm.rehearsal import Kit
@@ -62,6 +63,7 @@ class Study:
     def __post_init__(self) -> None:
         """Refuse what cannot be run, all errors at once."""
         problems = [*_bad_names(self), *_bad_budget(self), *_bad_contrasts(self)]
+        problems += _bad_inventories(self)
         if problems:
             raise ValueError(f"study {self.name!r}: " + "; ".join(problems))
 
@@ -105,6 +107,16 @@ def _bad_budget(study: Study) -> list[str]:
     if len(study.item_voices) < 1:
         bad.append("item_voices is empty: every item needs a voice to exist as audio")
     return bad
+
+
+def _bad_inventories(study: Study) -> list[str]:
+    """Streams of other phones than the corpus has would refuse every utterance."""
+    of_corpus = getattr(study.corpus, "inventory", STRESSED_ARPABET)
+    return [
+        f"modality {m.name!r} reads another phone inventory than the corpus has: give both one"
+        for m in study.modalities
+        if getattr(m.stream, "inventory", of_corpus) != of_corpus
+    ]
 
 
 def _bad_contrasts(study: Study) -> list[str]:

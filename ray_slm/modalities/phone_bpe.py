@@ -13,18 +13,16 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ray_slm.corpora.lexicon import PHONES, SILENCE
-from ray_slm.modalities.letters import LETTERS, as_strings
+from ray_slm.corpora.inventory import SILENCE, STRESSED_ARPABET, Inventory
+from ray_slm.modalities.letters import FIRST, LETTERS, as_strings
 from ray_slm.modalities.modality import Form, Modality, Tokens, Waveform
-from ray_slm.modalities.phone_raw import SILENCE_ID, spoken_phones
+from ray_slm.modalities.phone_raw import spoken_phones
 from ray_slm.modalities.ragged import Ragged, row_sums, starts
 from ray_slm.modalities.sampling import one_each, sample_by_hash
 from ray_slm.modalities.sentence_pieces import Fitting, Pieces, fit_pieces, fitting_summary
 
 NAME = "phone-bpe"
 SILENCE_TOKEN = 0
-_LETTERS = LETTERS[: len(PHONES)]
-_PHONE = dict(zip(_LETTERS, PHONES, strict=True))
 
 
 class Parts(NamedTuple):
@@ -35,8 +33,8 @@ class Parts(NamedTuple):
     lengths_B: np.ndarray
 
 
-def _parts(phones: Tokens) -> Parts:
-    silent_P = phones.flat_T == SILENCE_ID
+def _parts(phones: Tokens, silence: int) -> Parts:
+    silent_P = phones.flat_T == silence
     begins_P = silent_P.copy()  # a part begins at a silence, after one, and with an utterance
     begins_P[1:] |= silent_P[:-1]
     begins_P[starts(phones.lengths_B)[phones.lengths_B > 0]] = True
@@ -50,14 +48,14 @@ def _parts(phones: Tokens) -> Parts:
 class PhoneBpeTokenizer:
     """Phone intervals to piece ids and back."""
 
-    def __init__(self, pieces: Pieces) -> None:
+    def __init__(self, pieces: Pieces, inventory: Inventory) -> None:
         self.vocab_size = pieces.num_pieces + 1
-        self._pieces = pieces
+        self._pieces, self._inventory = pieces, inventory
 
     def tokenize(self, table: pa.Table, waveform: Waveform) -> Tokens:
         """Ids of pieces, silence being 0, or why there are none."""
-        phones = spoken_phones(table)
-        parts = _parts(phones)
+        phones = spoken_phones(table, self._inventory)
+        parts = _parts(phones, self._inventory.ids[SILENCE])
         pieces = self._pieces.encode(parts.runs)
         length_K = np.ones(len(parts.silent_K), dtype=np.int64)
         length_K[~parts.silent_K] = pieces.lengths_B
@@ -67,12 +65,13 @@ class PhoneBpeTokenizer:
 
     def decode(self, ids_T: np.ndarray) -> tuple[str, ...]:
         """The phones with these ids."""
-        silence = _LETTERS[SILENCE_ID]
+        phones = self._inventory.phones
+        silence = LETTERS[phones.index(SILENCE)]
         parts = (
             silence if i == SILENCE_TOKEN else self._pieces.decode(np.array([int(i) - 1]))
             for i in ids_T
         )
-        return tuple(_PHONE[letter] for part in parts for letter in part)
+        return tuple(phones[ord(letter) - FIRST] for part in parts for letter in part)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,6 +79,7 @@ class PhoneBpe:
     """The stream of phone pieces: ``vocab_size`` of them with silence, fitted on training ids.
 
     More than ``max_sentences`` are sampled by hash of the id; ``seed`` matters only then.
+    ``inventory`` is the corpus's.
     """
 
     REVISION: ClassVar[int] = 1
@@ -88,6 +88,7 @@ class PhoneBpe:
     vocab_size: int = 2048
     max_sentences: int = 1_000_000
     seed: int = 0
+    inventory: Inventory = STRESSED_ARPABET
 
     def fit(
         self,
@@ -98,14 +99,15 @@ class PhoneBpe:
     ) -> dict[str, object]:
         """Fit and write the pieces.  Raises ValueError when the data cannot fill them."""
         chosen = sample_by_hash(tables, self.max_sentences, one_each, self.seed)
-        phones = spoken_phones(chosen)
+        phones, silence = spoken_phones(chosen, self.inventory), self.inventory.ids[SILENCE]
+        letters = LETTERS[: len(self.inventory.phones)]
         fitting = Fitting(
             num_pieces=self.vocab_size - 1,
-            alphabet="".join(_LETTERS[i] for i in range(len(PHONES)) if i != SILENCE_ID),
+            alphabet=letters.replace(LETTERS[silence], ""),
             by_script=False,
             name=f"{NAME} ({SILENCE} apart)",
         )
-        pieces = fit_pieces(_parts(phones).runs, fitting)
+        pieces = fit_pieces(_parts(phones, silence).runs, fitting)
         pieces.write(folder)
         refused = len(phones.refused)
         return fitting_summary(
@@ -115,7 +117,7 @@ class PhoneBpe:
     def load(self, vocabulary: Path | None, places: Mapping[str, Path]) -> PhoneBpeTokenizer:
         """The tokenizer with the fitted pieces."""
         assert vocabulary is not None, "Phone-BPE needs its fitted vocabulary"
-        return PhoneBpeTokenizer(Pieces.read(vocabulary))
+        return PhoneBpeTokenizer(Pieces.read(vocabulary), self.inventory)
 
 
 MODALITY = Modality(name=NAME, stream=PhoneBpe(), nominal_tokens_per_second=4.0)

@@ -13,15 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from ray_slm.corpora.alignment import FIELD_SAMPLES, FRAME_SAMPLES, SNIPPED_SAMPLES
-from ray_slm.corpora.lexicon import PHONES
+from ray_slm.corpora.inventory import SILENCE, STRESSED_ARPABET, Inventory
 from ray_slm.modalities.modality import Form, Modality, Tokens, Waveform, refuse
-from ray_slm.modalities.phone_raw import (
-    SILENCE_ID,
-    Intervals,
-    interval_ends,
-    intervals,
-    last_ends,
-)
+from ray_slm.modalities.phone_raw import Intervals, interval_ends, intervals, last_ends
 from ray_slm.modalities.ragged import Ragged, array, starts, without_rows
 
 
@@ -31,15 +25,17 @@ def frame_counts(num_samples_B: np.ndarray) -> np.ndarray:
     return np.where(num_samples_B < FIELD_SAMPLES, 0, counts_B)
 
 
-def repeated_phones(table: pa.Table) -> Tokens:
+def repeated_phones(table: pa.Table, inventory: Inventory) -> Tokens:
     """The phone id of each frame of the audio; what is too short for one is refused (TOO_SHORT)."""
     num_samples_B = array(table, "num_samples").to_numpy()
     frames_B = frame_counts(num_samples_B)
-    found = _with_frames(intervals(table), frames_B, table)
+    found = _with_frames(intervals(table, inventory), frames_B, table)
     frames_B = np.where(found.lengths_B > 0, frames_B, 0)
     ends = interval_ends(table, found.refused)
     assert (ends.lengths_B == found.lengths_B).all(), "as many ends as phones"
-    return Tokens(_repeated(found, ends, num_samples_B, frames_B), frames_B, found.refused)
+    silence = inventory.ids[SILENCE]
+    flat_T = _repeated(found, ends, num_samples_B, frames_B, silence)
+    return Tokens(flat_T, frames_B, found.refused)
 
 
 def _with_frames(found: Intervals, frames_B: np.ndarray, table: pa.Table) -> Intervals:
@@ -53,9 +49,13 @@ def _with_frames(found: Intervals, frames_B: np.ndarray, table: pa.Table) -> Int
 
 
 def _repeated(
-    found: Intervals, ends: Ragged, num_samples_B: np.ndarray, frames_B: np.ndarray
+    found: Intervals,
+    ends: Ragged,
+    num_samples_B: np.ndarray,
+    frames_B: np.ndarray,
+    silence: int,
 ) -> np.ndarray:
-    """Each phone as often as centers lie in its interval, then silence up to the last frame.
+    """Each phone as often as centers lie in its interval, then ``silence`` up to the last frame.
 
     The rule is that of ``corpora.alignment.phones_at_50_hz``: centers lie at 320 t + 160, and the
     last interval is stretched over a gap of at most 25 ms.
@@ -72,35 +72,39 @@ def _repeated(
     until_P[last_P[stretched]] = frames_B[some_B][stretched]
     repeats_P = np.diff(until_P, prepend=0)
     repeats_P[first_P] = until_P[first_P]
-    ids_P = np.insert(found.ids_P, last_P + 1, SILENCE_ID)
-    silence = frames_B[some_B] - until_P[last_P]
-    return np.repeat(ids_P, np.insert(repeats_P, last_P + 1, silence))
+    ids_P = np.insert(found.ids_P, last_P + 1, silence)
+    rest = frames_B[some_B] - until_P[last_P]
+    return np.repeat(ids_P, np.insert(repeats_P, last_P + 1, rest))
 
 
 class PhoneRepeatTokenizer:
     """Phones at 50 Hz to ids and back."""
 
-    vocab_size = len(PHONES)
+    def __init__(self, inventory: Inventory) -> None:
+        self.vocab_size = len(inventory.phones)
+        self._inventory = inventory
 
     def tokenize(self, table: pa.Table, waveform: Waveform) -> Tokens:
         """One id per frame of the audio, or why there are none."""
-        return repeated_phones(table)
+        return repeated_phones(table, self._inventory)
 
     def decode(self, ids_T: np.ndarray) -> tuple[str, ...]:
         """The phone of each frame."""
-        return tuple(PHONES[i] for i in ids_T)
+        return tuple(self._inventory.phones[i] for i in ids_T)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PhoneRepeat:
-    """The stream of phones at 50 Hz; nothing is fitted."""
+    """The stream of phones at 50 Hz; nothing is fitted.  ``inventory`` is the corpus's."""
 
     REVISION: ClassVar[int] = 1
     form = Form.PHONES
 
+    inventory: Inventory = STRESSED_ARPABET
+
     def load(self, vocabulary: Path | None, places: Mapping[str, Path]) -> PhoneRepeatTokenizer:
         """The tokenizer."""
-        return PhoneRepeatTokenizer()
+        return PhoneRepeatTokenizer(self.inventory)
 
 
 MODALITY = Modality(name="phone-repeat", stream=PhoneRepeat(), nominal_tokens_per_second=50.0)

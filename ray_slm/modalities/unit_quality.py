@@ -6,11 +6,10 @@ Legend: N frames of all utterances.
 import numpy as np
 import pyarrow as pa
 
-from ray_slm.corpora.lexicon import PHONES, without_stress
+from ray_slm.corpora.inventory import NOISE, SILENCE, Inventory
+from ray_slm.corpora.lexicon import without_stress
 from ray_slm.modalities.phone_repeat import frame_counts, repeated_phones
 from ray_slm.units.quality import changes_per_frame, dependence, usage
-
-_STRESSLESS = np.array(without_stress(PHONES))
 
 
 def describe(units_N: np.ndarray, utterances: pa.Table, num_units: int) -> dict[str, object]:
@@ -26,9 +25,12 @@ def describe(units_N: np.ndarray, utterances: pa.Table, num_units: int) -> dict[
     }
     speakers_N = np.repeat(np.array(utterances["speaker"].to_pylist()), sizes)
     summary["speaker_nmi"] = dependence(units_N, speakers_N).normalized_information
-    phones = repeated_phones(utterances)
+    spoken = {phone for phones in utterances["phones"].to_pylist() for phone in phones}
+    inventory = Inventory(phones=tuple(sorted({SILENCE, NOISE, *spoken})))
+    phones = repeated_phones(utterances, inventory)
     if not phones.refused:
-        of_phones = dependence(units_N, _STRESSLESS[phones.flat_T])
+        stressless = np.array(without_stress(inventory.phones))
+        of_phones = dependence(units_N, stressless[phones.flat_T])
         summary["pnmi"] = of_phones.normalized_information
         summary["phone_purity"] = of_phones.purity
     return summary

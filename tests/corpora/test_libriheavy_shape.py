@@ -3,25 +3,32 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from ray_slm import recipes
 from ray_slm.corpora.corpus import prepare_all
+from ray_slm.corpora.inventory import STRESSED_ARPABET, Inventory
 from ray_slm.corpora.libriheavy_shape import ALIGNMENTS, FORMS, shaped_corpus
 from ray_slm.corpora.shape_alignments import framed, kaldi_frames, positioned
 from ray_slm.corpora.text import normalize_text
 from ray_slm.corpora.utterance import (
     Utterance,
     num_shards,
+    read_tables,
     read_utterances,
     shard_of,
     write_utterances,
 )
 from ray_slm.modalities import phone_raw, phone_repeat, text_bpe
+from ray_slm.modalities.modality import Form
+from ray_slm.modalities.phone_raw import PhoneRaw
+from ray_slm.modalities.phone_repeat import PhoneRepeat
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import Store
 from ray_slm.stages import local
 from ray_slm.stages.site import Site, made_with
+from ray_slm.studies import smoke
 
 MODALITIES = {
     "phone-repeat": phone_repeat.MODALITY.stream,
@@ -155,3 +162,21 @@ def test_audio_is_read_where_it_lies(shape, tmp_path):
     found: list[Utterance] = list(read_utterances(tmp_path))
     assert all(u.audio.startswith("librilight:") and u.audio.endswith(".flac") for u in found)
     assert not (tmp_path / "audio").exists()
+
+
+def test_another_inventory_is_that_of_corpus_and_tokens_alike(shape, tmp_path):
+    own = Inventory(phones=("pau", *STRESSED_ARPABET.phones[:-2], "SIL", "SPN"))
+    corpus, at = shaped_corpus(shape)
+    corpus = dataclasses.replace(corpus, inventory=own)
+    prepare_all(corpus, tmp_path, at)
+    tables = list(read_tables(tmp_path, Form.PHONES.columns, "train"))
+    for stream in (PhoneRaw(), PhoneRepeat()):
+        theirs = dataclasses.replace(stream, inventory=own).load(None, {})
+        default = stream.load(None, {})
+        assert (theirs.vocab_size, default.vocab_size) == (72, 71)
+        for table in tables:
+            ids, moved = (each.tokenize(table, None).flat_T for each in (default, theirs))
+            assert np.array_equal(ids + 1, moved)
+            assert theirs.decode(moved) == default.decode(ids)
+    with pytest.raises(ValueError, match="'phone-raw' reads another phone inventory"):
+        dataclasses.replace(smoke.STUDY, corpus=corpus)
