@@ -10,20 +10,25 @@ Data wait is a share of our wall time.  A checkpoint's cost is timed to the last
 as if training stood still meanwhile, and divided by the interval at which the product takes them
 (Young/Daly, ``training.writing``).
 """
+# ruff: noqa: E402 (beside this file lies a tokenize.py that Python's own modules must not find)
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).parents[1])
 
 import argparse
 import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from laptop_tokens import tokenized
 from transformers import LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
+from benchmarks.laptop_tokens import tokenized
 from ray_slm.studies.laptop import STUDY
 from ray_slm.tokens import TokenStore
 from ray_slm.training import journal, objective, order

@@ -6,21 +6,26 @@ and memory.  Utterances are drawn with Libriheavy's lengths and random units: sp
 depend on what they say.  ``--profile FILE`` keeps the table of the kernels of two steps.
 ``--device cpu --scale laptop --steps 3`` tries the script where there is no GPU.
 """
+# ruff: noqa: E402 (beside this file lies a tokenize.py that Python's own modules must not find)
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).parents[1])
 
 import argparse
 import json
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from train_cpu import Padded, padded_to_longest
 from transformers import LlamaForCausalLM, TrainerCallback, TrainingArguments
 from transformers import Trainer as HfTrainer
 
+from benchmarks.train_cpu import Padded, padded_to_longest
 from ray_slm.training import journal, order
 from ray_slm.training.model import llama_config
 from ray_slm.training.run import Run
