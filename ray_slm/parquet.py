@@ -11,6 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+ROW_GROUP = 16_384  # bounds what a reader of batches holds
+BUFFER_BYTES = 1 << 20
+
 
 def write_table(
     path: Path,
@@ -32,6 +35,7 @@ def write_table(
         compression=compression,
         use_dictionary=[name for name in table.column_names if name not in special],
         column_encoding=dict(special) or None,
+        row_group_size=ROW_GROUP,
         write_page_checksum=True,
     )
     draft.replace(path)
@@ -51,7 +55,10 @@ def read_batches(
     ``dictionaries`` are columns of few distinct strings, read as numbers of those.
     """
     with pq.ParquetFile(
-        path, read_dictionary=list(dictionaries), page_checksum_verification=True
+        path,
+        read_dictionary=list(dictionaries),
+        page_checksum_verification=True,
+        buffer_size=BUFFER_BYTES,
     ) as file:
         for batch in file.iter_batches(num_rows, columns=list(columns)):
             yield pa.Table.from_batches([batch])

@@ -24,7 +24,7 @@ from ray_slm.modalities.modality import Tokenizer, Tokens, Waveform
 from ray_slm.modalities.ragged import Ragged, without_rows
 
 ID_TYPE = np.dtype("<u2")
-CHUNK_ROWS = 4096
+CHUNK_ROWS = 1024
 INDEX = pa.schema([("id", pa.string()), ("num_tokens", pa.int32()), ("num_samples", pa.int64())])
 # Sorted ids share their beginnings, and lengths are small: half the size of dictionaries.
 ENCODINGS = {
@@ -158,6 +158,8 @@ def tokenize_shard(
             _write(table, tokens, writer_of)
             refused += [json.dumps(dataclasses.asdict(one)) for one in _in_order(tokens)]
             counts = _added(counts, table, len(tokens.refused))
+            del table, tokens
+            pa.default_memory_pool().release_unused()  # else it keeps what a hundred chunks took
     write_whole(quarantine_path(out, shard), "".join(f"{line}\n" for line in refused).encode())
     return counts
 

@@ -16,6 +16,7 @@ from ray_slm.corpora.utterance import shard_path
 from ray_slm.modalities.modality import Form
 from ray_slm.token_shards import CHUNK_ROWS, ID_TYPE, quarantine_path, shard_paths
 
+TEXT_CHUNK_ROWS = 8 * CHUNK_ROWS  # text is small, and words of a chunk are looked up together
 _FEW_STRINGS = ("split", "phones.list.element")
 
 
@@ -28,7 +29,8 @@ class CorpusRows(NamedTuple):
     def chunks(self, shard: int) -> Iterator[pa.Table]:
         """The shard's utterances, sorted by id."""
         path = shard_path(self.folder, shard)
-        return parquet.read_batches(path, self.form.columns, CHUNK_ROWS, _FEW_STRINGS)
+        num_rows = TEXT_CHUNK_ROWS if self.form is Form.TEXT else CHUNK_ROWS
+        return parquet.read_batches(path, self.form.columns, num_rows, _FEW_STRINGS)
 
     def refused(self, shard: int) -> list[str]:
         """Nobody yet: what a corpus left out is not in its table."""

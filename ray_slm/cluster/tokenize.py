@@ -23,6 +23,7 @@ from ray_slm.stages import tokenize as verbs
 from ray_slm.stages.site import Site
 
 ENCODER_CPUS = 1.0
+TASKS_PER_PROCESSOR = 4
 LIGHT_CPUS = 0.25  # a look-up table or SentencePiece: seconds of work
 
 Batch = dict[str, np.ndarray]
@@ -101,24 +102,27 @@ def fit_codebook(stage: Stage, site: Site) -> None:
     ray.get(finish_codebook.options(name=stage.name).remote(stage, site))
 
 
-Mapped = Callable[[ray.data.Dataset, Stage, Site, int], ray.data.Dataset]
+Mapped = Callable[[Sequence[int], Stage, Site], ray.data.Dataset]
 
 
 def _stream(numbers: Sequence[int], mapped: Mapped, stage: Stage, site: Site, pacer: Pacer) -> None:
-    """Send numbers through a map; the pace is written as each comes out."""
+    """Send numbers through a map; the pace is written as they come out."""
     ray.data.DataContext.get_current().enable_progress_bars = False
-    rows = [{"number": number} for number in numbers]
-    stream = ray.data.from_items(rows, override_num_blocks=len(rows))
-    for batch in mapped(stream, stage, site, len(rows)).iter_batches(batch_size=None):
+    for batch in mapped(numbers, stage, site).iter_batches(batch_size=None):
         pacer.add(float(batch["seconds"].sum()))
+
+
+def _blocks(numbers: Sequence[int], num_blocks: int) -> ray.data.Dataset:
+    rows = [{"number": number} for number in numbers]
+    return ray.data.from_items(rows, override_num_blocks=min(num_blocks, len(rows)))
 
 
 def _by_encoders(actor: type) -> Mapped:
     """A pool of actors, sized from the cluster's GPUs, or from its processors."""
 
-    def mapped(stream: ray.data.Dataset, stage: Stage, site: Site, most: int) -> ray.data.Dataset:
-        gpus = stage.demand.gpus
-        return stream.map_batches(
+    def mapped(numbers: Sequence[int], stage: Stage, site: Site) -> ray.data.Dataset:
+        gpus, most = stage.demand.gpus, len(numbers)
+        return _blocks(numbers, most).map_batches(
             actor,
             fn_constructor_args=(stage, site),
             batch_size=1,
@@ -141,15 +145,18 @@ def pool_size(gpus: float) -> int:
     return max(1, int(resources.get("CPU", 1)) // 2)
 
 
-def _by_tasks(stream: ray.data.Dataset, stage: Stage, site: Site, most: int) -> ray.data.Dataset:
-    """Plain tasks, at most one per processor: a tokenizer is loaded in milliseconds."""
+def _by_tasks(numbers: Sequence[int], stage: Stage, site: Site) -> ray.data.Dataset:
+    """Plain tasks, one per processor at a time: a tokenizer is loaded in milliseconds.
+
+    A task takes several shards, because a shard of text may cost less than starting a task.
+    """
     processors = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    return stream.map_batches(
+    return _blocks(numbers, TASKS_PER_PROCESSOR * processors).map_batches(
         _tokenize_light,
         fn_args=(stage, site),
-        batch_size=1,
+        batch_size=None,
         num_cpus=LIGHT_CPUS,
-        concurrency=min(most, processors),
+        compute=ray.data.TaskPoolStrategy(processors),
     )
 
 

@@ -70,7 +70,7 @@ def list_values(lists: pa.Array) -> tuple[pa.Array, np.ndarray]:
     return lists.flatten(), lengths.astype(np.int64)
 
 
-def strings(flat: bytes, lengths_B: np.ndarray) -> pa.Array:
+def strings(flat: bytes | memoryview, lengths_B: np.ndarray) -> pa.Array:
     """A string array over UTF-8 bytes."""
     bounds = np.concatenate([[0], np.cumsum(lengths_B, dtype=np.int64)])
     return pa.LargeStringArray.from_buffers(

@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from ray_slm.modalities.ragged import Ragged, gather
+from ray_slm.modalities.ragged import Ragged
 
 MODEL_FILE = "pieces.model"
 SPACE = "\u2581"
-MAX_WORDS = 1 << 20  # distinct words whose pieces are remembered: some 200 MB
+MAX_WORDS = 1 << 16  # distinct words whose pieces are remembered: nearly all of English text
+WORDS_PER_CALL = 32
+SENTENCES_PER_CALL = 512  # its lists of Python numbers take 18 times the memory of ids
 UNKNOWN = 0  # SentencePiece's own number; ids here are its numbers minus one
 MAX_SENTENCE_BYTES = 1 << 16  # longer sentences would be left out of training in silence
 OPTIONS: dict[str, Any] = {
@@ -126,6 +129,13 @@ class Pieces:
 
     def encode(self, sentences: Sequence[str]) -> Ragged:
         """uint16 ids of each sentence; the symbols were checked before, so none is unknown."""
+        parts = [
+            self._encode(sentences[i : i + SENTENCES_PER_CALL])
+            for i in range(0, len(sentences), SENTENCES_PER_CALL)
+        ] or [self._encode([])]
+        return Ragged(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def _encode(self, sentences: Sequence[str]) -> Ragged:
         encoded = self._processor.encode(list(sentences), num_threads=1)
         lengths_B = np.fromiter(map(len, encoded), np.int64, len(encoded))
         numbers = itertools.chain.from_iterable(encoded)
@@ -148,25 +158,40 @@ class WordTable:
     """
 
     def __init__(self, pieces: Pieces) -> None:
-        texts = (pieces.decode(np.array([i])) for i in range(pieces.num_pieces))
+        texts = [pieces.decode(np.array([i])) for i in range(pieces.num_pieces)]
+        self._begins = np.array([text.startswith(" ") for text in texts])
         if crossing := [text for text in texts if " " in text[1:]]:
             raise ValueError(f"the piece {crossing[0]!r} crosses words; fit the vocabulary again")
         self._pieces = pieces
-        self._forget()
-
-    def _forget(self) -> None:
-        self._rows: dict[str, int] = {}
-        self._table = Ragged(np.zeros(0, np.uint16), np.zeros(0, np.int64))
+        self._words = pa.array([], pa.large_string())
+        self._ids = self._encoded(self._words)
 
     def encode(self, words: pa.Array) -> Ragged:
-        """The ids of each word of a string array, as they are with a space in front."""
-        distinct = words.dictionary_encode()
-        names = distinct.dictionary.to_pylist()
-        if len(self._rows) + len(names) > MAX_WORDS:
-            self._forget()
-        if new := [name for name in names if name not in self._rows]:
-            found = self._pieces.encode([f" {word}" for word in new])
-            self._table = Ragged(*map(np.concatenate, zip(self._table, found, strict=True)))
-            self._rows |= {word: len(self._rows) + i for i, word in enumerate(new)}
-        rows = np.fromiter((self._rows[name] for name in names), np.int64, len(names))
-        return gather(self._table, rows[distinct.indices.to_numpy()])
+        """The ids of each word of a string array; all but an utterance's first begin with a space.
+
+        The first has its ids with a space in front, as SentencePiece has been fitted.
+        """
+        rows = pc.index_in(words, value_set=self._words)
+        known, ids = self._words, self._ids
+        if rows.null_count:
+            missing = rows.is_null()
+            others = words.filter(missing)
+            new = others.unique()
+            of_new = pc.add(pc.index_in(others, value_set=new), pa.scalar(len(known), pa.int32()))
+            rows = pc.replace_with_mask(rows, missing, of_new)
+            known = pa.concat_arrays([known, new])
+            ids = pa.concat_arrays([ids, self._encoded(new)])
+            if len(known) <= MAX_WORDS:  # what is rarer is encoded whenever it comes
+                self._words, self._ids = known, ids
+        found = ids.take(rows)
+        lengths = pc.list_value_length(found).to_numpy()
+        return Ragged(found.flatten().to_numpy(), lengths.astype(np.int64))
+
+    def _encoded(self, words: pa.Array) -> pa.Array:
+        """A list of ids per word; a call for every few words, as each costs microseconds."""
+        texts = [word if word.startswith(" ") else f" {word}" for word in words.to_pylist()]
+        groups = range(0, len(texts), WORDS_PER_CALL)
+        found = self._pieces.encode(["".join(texts[i : i + WORDS_PER_CALL]) for i in groups])
+        bounds = np.append(np.flatnonzero(self._begins[found.flat_N]), len(found.flat_N))
+        assert len(bounds) == len(texts) + 1, "every word begins with one space"
+        return pa.LargeListArray.from_arrays(bounds, pa.array(found.flat_N, pa.uint16()))

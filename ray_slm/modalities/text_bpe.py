@@ -2,20 +2,20 @@
 
 Pieces do not cross words, so each distinct word is encoded once and looked up after that: the ids
 equal those of whole sentences, an order of magnitude faster.
+Legend: B utterances, N bytes, W words.
 """
 
 import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ray_slm.corpora.text import TEXT_SYMBOLS
 from ray_slm.modalities.modality import Form, Modality, Tokens, Waveform
-from ray_slm.modalities.ragged import array, list_values, row_sums
+from ray_slm.modalities.ragged import array, row_sums, starts, strings
 from ray_slm.modalities.sampling import one_each, sample_by_hash
 from ray_slm.modalities.sentence_pieces import (
     Fitting,
@@ -24,9 +24,10 @@ from ray_slm.modalities.sentence_pieces import (
     fit_pieces,
     fitting_summary,
 )
-from ray_slm.modalities.text_raw import symbols
+from ray_slm.modalities.text_raw import Symbols, symbols
 
 NAME = "text-bpe"
+_SPACE = ord(" ")
 
 
 class TextBpeTokenizer:
@@ -38,25 +39,34 @@ class TextBpeTokenizer:
 
     def tokenize(self, table: pa.Table, waveform: Waveform) -> Tokens:
         """Ids of the pieces; symbols that Text-Raw refuses are refused here too."""
-        accepted_B, refused = _accepted(table)
-        lengths_B = np.zeros(len(table), dtype=np.int64)
-        if not accepted_B.any():
-            return Tokens(np.zeros(0, np.uint16), lengths_B, refused)
-        texts = array(table, "transcript").filter(pa.array(accepted_B))
-        words, words_B = list_values(pc.split_pattern(texts.cast(pa.large_string()), " "))
-        pieces = self._words.encode(words)
-        lengths_B[accepted_B] = row_sums(pieces.lengths_B, words_B)
-        return Tokens(pieces.flat_N, lengths_B, refused)
+        accepted = symbols(table)
+        words = _words(accepted)
+        pieces = self._words.encode(words.strings)
+        lengths_B = row_sums(pieces.lengths_B, words.lengths_B)
+        return Tokens(pieces.flat_N, lengths_B, accepted.refused)
 
     def decode(self, ids_T: np.ndarray) -> str:
         """The text with these ids."""
         return self._pieces.decode(ids_T).removeprefix(" ")
 
 
-def _accepted(table: pa.Table) -> tuple[np.ndarray, Mapping]:
-    """bool (B,): whose transcripts have symbols only, and why the others are refused."""
-    found = symbols(table)
-    return found.lengths_B > 0, found.refused
+class _Words(NamedTuple):
+    """The words of all texts, and how many each text has (B,)."""
+
+    strings: pa.Array
+    lengths_B: np.ndarray
+
+
+def _words(texts: Symbols) -> _Words:
+    """Texts cut before every space: the first word of a text may be empty, none is lost."""
+    codes_N, lengths_B = texts.codes
+    first_B = starts(lengths_B)[lengths_B > 0]
+    space_N = np.flatnonzero(codes_N == _SPACE)
+    before_B = np.searchsorted(space_N, first_B)  # a text begins before the space it begins with
+    begin_W = np.insert(space_N, before_B, first_B)
+    words_B = np.zeros(len(lengths_B), dtype=np.int64)
+    words_B[lengths_B > 0] = np.diff(before_B, append=len(space_N)) + 1
+    return _Words(strings(codes_N.data, np.diff(begin_W, append=len(codes_N))), words_B)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,7 +92,7 @@ class TextBpe:
     ) -> dict[str, object]:
         """Fit and write the pieces.  Raises ValueError when the data cannot fill them."""
         chosen = sample_by_hash(tables, self.max_sentences, one_each, self.seed)
-        accepted_B, _ = _accepted(chosen)
+        accepted_B = symbols(chosen).codes.lengths_B > 0
         texts = array(chosen, "transcript").filter(pa.array(accepted_B)).to_pylist()
         fitting = Fitting(
             num_pieces=self.vocab_size, alphabet="".join(TEXT_SYMBOLS), by_script=True, name=NAME

@@ -6,7 +6,7 @@ The symbols and their order are those of ``corpora.text``.  Legend: B utterances
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,20 +21,25 @@ _TABLE = np.full(256, _UNKNOWN, dtype=np.uint8)  # every byte of a symbol beyond
 _TABLE[[ord(symbol) for symbol in TEXT_SYMBOLS]] = np.arange(len(TEXT_SYMBOLS))
 
 
-def symbols(table: pa.Table) -> Tokens:
-    """The ids of the characters; empty transcripts (EMPTY) and UNKNOWN_SYMBOL are refused."""
+class Symbols(NamedTuple):
+    """The bytes of the transcripts that are not refused, one per symbol, and who is refused."""
+
+    codes: Ragged
+    refused: dict[int, Quarantined]
+
+
+def symbols(table: pa.Table) -> Symbols:
+    """The symbols of transcripts; empty ones (EMPTY) and UNKNOWN_SYMBOL are refused."""
     texts = array(table, "transcript")
-    codes_N, lengths_B = text_bytes(texts)
-    ids_N = _TABLE[codes_N]
-    refused_B = lengths_B == 0
-    if (unknown_N := ids_N == _UNKNOWN).any():
-        refused_B |= row_sums(unknown_N, lengths_B) > 0
+    codes = text_bytes(texts)
+    refused_B = codes.lengths_B == 0
+    if (unknown_N := _TABLE[codes.flat_N] == _UNKNOWN).any():
+        refused_B |= row_sums(unknown_N, codes.lengths_B) > 0
     refused = {
         int(row): _refusal(table["id"][row].as_py(), texts[row].as_py())
         for row in np.flatnonzero(refused_B)
     }
-    flat_T, lengths_B = without_rows(Ragged(ids_N, lengths_B), refused_B)
-    return Tokens(flat_T.astype(np.uint16), lengths_B, refused)
+    return Symbols(without_rows(codes, refused_B), refused)
 
 
 def _refusal(utterance_id: str, transcript: str) -> Quarantined:
@@ -52,7 +57,9 @@ class TextRawTokenizer:
 
     def tokenize(self, table: pa.Table, waveform: Waveform) -> Tokens:
         """One id per character; unknown symbols are refused and named."""
-        return symbols(table)
+        found = symbols(table)
+        ids_N = _TABLE[found.codes.flat_N].astype(np.uint16)
+        return Tokens(ids_N, found.codes.lengths_B, found.refused)
 
     def decode(self, ids_T: np.ndarray) -> str:
         """The text with these ids."""
