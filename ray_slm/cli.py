@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ray_slm import errors, options, sweep_cli
+from ray_slm import errors, evaluate_cli, options, sweep_cli
 from ray_slm.options import DEFAULT_ROOT, AsJson, Places, Root, StudyName
 
 if TYPE_CHECKING:
@@ -239,12 +239,12 @@ def doctor(root: Root = DEFAULT_ROOT, place: Places = []) -> None:  # noqa: B006
         raise typer.Exit(errors.ResourceError.exit_code)
 
 
-sweep_cli.register(app, _friendly, _store, _cache)
+for verbs in (sweep_cli, evaluate_cli):
+    verbs.register(app, _friendly, _store, _cache)
 
 
 def main() -> None:
     """Entry point of the console script.  One thread per process, here as in Ray's workers."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "HF_HUB_OFFLINE"):
         os.environ.setdefault(name, "1")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     sys.exit(app())

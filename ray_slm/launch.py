@@ -98,11 +98,11 @@ def run_study(
     with lease.held(store.lease_entries, store.location) as held:
         store = dataclasses.replace(store, fence=held.number)
         with Mirror(study, stages, store, tracking_uri):
-            outcome = _drive(study, stages, store, backend, places, held, quiet=quiet)
+            outcome = drive(study, stages, store, backend, places, held, quiet=quiet)
         return _conclude(study, outcome, store)
 
 
-def _drive(
+def drive(
     study: Study,
     stages: Sequence[Stage],
     store: Store,
@@ -112,6 +112,7 @@ def _drive(
     *,
     quiet: bool,
 ) -> runner.Outcome:
+    """Run stages under a lease on the backend of that name."""
     from ray_slm.stages.site import Site
 
     site = Site(store, places)

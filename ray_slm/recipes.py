@@ -87,6 +87,15 @@ class Train:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ImportModel:
+    """Take a model made elsewhere into the store; ``digest`` pins the folder at ``place``."""
+
+    REVISION: ClassVar[int] = 1
+    place: str
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluate:
     """Score one task's items at one checkpoint, at every layer; or continue its prompts."""
 
@@ -113,6 +122,7 @@ Recipe = (
     | FitVocoder
     | Tokenize
     | Train
+    | ImportModel
     | Evaluate
     | Report
 )

@@ -21,14 +21,14 @@ LAYERS = (
     ("scheduling.store", "scheduling.runner", "scheduling.places"),
     ("rehearsal",),
     ("study", "studies", "recipes", "scheduling.plan", "scheduling.token_stages")
-    + ("scheduling.continuation_stages",),
+    + ("scheduling.evaluation_stages", "scheduling.continuation_stages"),
     ("report", "tracking", "tracked", "terminal", "token_table"),
     ("scheduling.capacity", "costs"),
     ("stages", "sweep"),
     ("cluster",),
-    ("launch", "doctor", "sweeping"),
+    ("launch", "doctor", "sweeping", "evaluating", "comparing"),
     ("options",),
-    ("sweep_cli",),
+    ("sweep_cli", "evaluate_cli"),
     ("cli", "__main__"),
 )
 FORBIDDEN_NAMES = ("utils", "common", "helpers", "base", "manager", "factory")

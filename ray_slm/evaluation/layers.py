@@ -1,19 +1,22 @@
 """Language models as stacks of layers whose every hidden state can be read as a prediction.
 
 Scoring needs the hidden states before the final norm, the norm and the head, apart.  Two models
-give them: the one trained here and Hugging Face's Llama, the independent reference, which also
-opens any Llama folder.  Legend: B batch, T tokens, D width, V vocabulary (with padding).
+give them: the one trained here, and any causal model of Hugging Face, the independent reference.
+Legend: B batch, T tokens, D width, V vocabulary (with padding).
 """
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from ray_slm.evaluation.batches import Specials
+
 Implementation = Literal["lean", "huggingface"]
+TRAINED = "trainer.json"  # training writes it beside the weights
 
 
 class LayeredModel(Protocol):
@@ -42,78 +45,54 @@ class LayeredModel(Protocol):
 
 
 def load_model(
-    folder: Path, *, device: str = "cpu", implementation: Implementation = "lean"
+    folder: Path, *, device: str = "cpu", implementation: Implementation | None = None
 ) -> LayeredModel:
-    """The model of a checkpoint folder (config.json, model.safetensors), in fp32.
+    """The model of a checkpoint folder (config.json and weights), in fp32.
 
-    Both implementations read the same folder; "lean" is the one that training uses.
+    "lean" is the implementation that training uses, "huggingface" opens any causal model; by
+    default a folder that training wrote is read by the former, any other by the latter.
 
     Raises:
-        ValueError: when a file is absent or the architecture is not Llama.
+        ValueError: when a file is absent or the architecture cannot be read.
     """
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise ValueError(f"{folder}: there is no {name}; is this a checkpoint folder?")
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder}: there is no config.json; is this a checkpoint folder?")
+    if implementation is None:
+        implementation = "lean" if (folder / TRAINED).is_file() else "huggingface"
+    if implementation == "huggingface":
+        from ray_slm.evaluation.hugging_face import open_hugging_face
+
+        return open_hugging_face(folder, device)
+    from ray_slm.training.model import open_model
+
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if config.get("model_type") != "llama":
         raise ValueError(
             f"{folder}/config.json: model_type is {config.get('model_type')!r}, expected 'llama'"
         )
-    if implementation == "huggingface":
-        from transformers import LlamaForCausalLM
-
-        reference = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        return HuggingFaceModel(reference.to(device).eval())
-    from ray_slm.training.model import open_model
-
+    if not (folder / "model.safetensors").is_file():
+        raise ValueError(f"{folder}: there is no model.safetensors; is this a checkpoint folder?")
     model = open_model(folder, device)
     if model.device.type != "cpu":
         model.kernel = "sdpa"  # one short document per row: nothing for a block mask to skip
     return model
 
 
-class HuggingFaceModel:
-    """``transformers.LlamaForCausalLM`` as a ``LayeredModel``.
+def specials_of(folder: Path, vocab_size: int) -> Specials:
+    """The special ids of a checkpoint folder whose items have ids below ``vocab_size``.
 
-    ``output_hidden_states`` gives the last state after the norm, so it is caught before it.
-    Documents are ignored: one row holds one sequence.
+    A model without BOS begins with EOS, as such models were trained.  Raises ValueError where
+    there is no EOS, or the model has fewer outcomes than the items have ids.
     """
-
-    reads_branches = False
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.num_layers = int(model.config.num_hidden_layers)
-        self.max_tokens = int(model.config.max_position_embeddings)
-        self._last: list[Tensor] = []
-        model.model.norm.register_forward_pre_hook(self._catch)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights lie."""
-        place: torch.device = self.model.lm_head.weight.device
-        return place
-
-    def _catch(self, _norm: Any, inputs: tuple[Tensor, ...]) -> None:
-        self._last.append(inputs[0])
-
-    def hidden(self, ids_BT: Tensor, positions_BT: Tensor, document_BT: Tensor) -> list[Tensor]:
-        """h_0 .. h_L, each (B, T, D)."""
-        self._last.clear()
-        out = self.model.model(
-            input_ids=ids_BT, position_ids=positions_BT, output_hidden_states=True, use_cache=False
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    bos, eos, pad = (config.get(f"{name}_token_id") for name in ("bos", "eos", "pad"))
+    eos = eos[0] if isinstance(eos, list) else eos
+    if eos is None:
+        raise ValueError(f"{folder}/config.json has no eos_token_id: what ends a sequence?")
+    if config["vocab_size"] < vocab_size:
+        raise ValueError(
+            f"{folder}: the model knows {config['vocab_size']} ids, the items have up to "
+            f"{vocab_size}: were they tokenized for another model?"
         )
-        (last_BTD,) = self._last
-        self._last.clear()
-        return [*out.hidden_states[:-1], last_BTD]
-
-    def final_norm(self, hidden_BTD: Tensor) -> Tensor:
-        """RMS norm before the head."""
-        normed: Tensor = self.model.model.norm(hidden_BTD)
-        self._last.clear()
-        return normed
-
-    def head(self, normed_BTD: Tensor) -> Tensor:
-        """Logits (B, T, V)."""
-        logits: Tensor = self.model.lm_head(normed_BTD)
-        return logits
+    bos = eos if bos is None else bos
+    return Specials(bos=bos, eos=eos, pad=eos if pad is None else pad)

@@ -46,14 +46,13 @@ def score(
     precision: Precision = "fp32",
     normed: bool = True,
     share_prefixes: bool = True,
+    specials: Specials | None = None,
 ) -> ScoreTable:
     """Score sequences of unit ids (uint16, without specials) under BOS.
 
-    The possible outcomes are the ``vocab_size`` units and EOS; probability the head gives to
-    BOS, PAD and padding columns is masked before normalizing, at every layer.  ``normed=False``
-    reads the layers without the final norm.  Small budgets are quicker on CPU (cache), large
-    ones on GPU.  The log-softmax is fp32 whatever the precision.  ``share_prefixes`` computes
-    common beginnings once, where the model can read branches and it pays.
+    Outcomes are the units and EOS, at every layer; all else is masked before normalizing.  With
+    ``normed=False`` layers are read without the final norm.  ``share_prefixes`` computes common
+    beginnings once where the model reads branches.  ``specials`` follow the units by default.
 
     Raises:
         ValueError: for an empty sequence, an id outside the vocabulary, or one too long.
@@ -62,12 +61,13 @@ def score(
     unique, inverse = deduplicated(sequences)
     wanted = tuple(range(model.num_layers + 1)) if layers == "all" else (model.num_layers,)
     parts_ULK = np.full((len(unique), len(wanted), 3), np.nan)
-    specials = Specials(vocab_size, vocab_size + 1, vocab_size + 2)
+    specials = specials or Specials(vocab_size, vocab_size + 1, vocab_size + 2)
+    impossible = _impossible(specials, vocab_size)
     rows = plan_rows(unique, shared=share_prefixes and model.reads_branches)
     filled = model.device.type != "cpu"
     with torch.inference_mode(), _autocast(model.device, precision):
         for batch in batches(unique, rows, specials, token_budget, filled=filled):
-            parts_ULK[batch.members] = _score_batch(model, batch, specials, wanted, normed)
+            parts_ULK[batch.members] = _score_batch(model, batch, impossible, wanted, normed)
     lengths_N = np.array([len(ids) for ids in sequences], dtype=np.int32)
     sum_NL, first_NL, eos_NL = np.moveaxis(parts_ULK[inverse], -1, 0)
     return ScoreTable(wanted, sum_NL, first_NL, eos_NL, lengths_N, len(unique))
@@ -117,7 +117,11 @@ def _refuse_bad(sequences: Sequence[np.ndarray], vocab_size: int, max_tokens: in
 
 
 def _score_batch(
-    model: LayeredModel, batch: Batch, specials: Specials, wanted: tuple[int, ...], normed: bool
+    model: LayeredModel,
+    batch: Batch,
+    impossible: Sequence[slice],
+    wanted: tuple[int, ...],
+    normed: bool,
 ) -> np.ndarray:
     """S, F and E of each member and wanted layer, (M, L, 3); one layer's logits live at a time."""
     ids_BT, positions_BT, document_BT, place_G, target_G = (
@@ -131,18 +135,32 @@ def _score_batch(
     parts = []
     for layer in wanted:
         state_BTD = model.final_norm(hidden[layer]) if normed else hidden[layer]
-        logp_G = _gathered_logp(model.head(state_BTD), place_G, target_G, specials)
+        logp_G = _gathered_logp(model.head(state_BTD), place_G, target_G, impossible)
         parts.append(_summed(logp_G.cpu().numpy().astype(np.float64), batch))
     return np.stack(parts, axis=1)
 
 
+def _impossible(specials: Specials, vocab_size: int) -> list[slice]:
+    """The columns of the head that are no outcome: all but the units and EOS.
+
+    A BOS that is also EOS, or one of the units of a model made elsewhere, is where it belongs.
+    """
+    free = [slice(vocab_size, specials.eos), slice(max(vocab_size, specials.eos + 1), None)]
+    if specials.bos < vocab_size and specials.bos != specials.eos:
+        free.append(slice(specials.bos, specials.bos + 1))
+    return free
+
+
 def _gathered_logp(
-    logits_BTV: torch.Tensor, place_G: torch.Tensor, target_G: torch.Tensor, specials: Specials
+    logits_BTV: torch.Tensor,
+    place_G: torch.Tensor,
+    target_G: torch.Tensor,
+    impossible: Sequence[slice],
 ) -> torch.Tensor:
     """log p of each target among the units and EOS, fp32."""
     logits_PV = logits_BTV.flatten(0, 1).float()
-    logits_PV[:, specials.bos] = -torch.inf
-    logits_PV[:, specials.eos + 1 :] = -torch.inf
+    for columns in impossible:
+        logits_PV[:, columns] = -torch.inf
     return torch.log_softmax(logits_PV, -1)[place_G, target_G]
 
 

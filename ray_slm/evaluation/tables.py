@@ -17,6 +17,7 @@ from ray_slm.evaluation.pair_scores import (
     last_checkpoint,
 )
 
+NO_SKILL = "no skill above chance"
 _FIGURES = ["accuracy", "low", "high", "num_pairs", "num_clusters", "num_seeds", "note"]
 
 
@@ -42,6 +43,27 @@ def layer_table(pair_scores: pd.DataFrame) -> pd.DataFrame:
     check(pair_scores)
     frame = default_convention(last_checkpoint(pair_scores))
     return _by(frame, ["modality", "task", "layer"])
+
+
+def half_skill_table(pair_scores: pd.DataFrame) -> pd.DataFrame:
+    """The first layer (0 = embedding) that reaches half of the final layer's skill above 50 %.
+
+    Returns: modality, task, layer (NaN where the final layer's interval reaches down to 50 %: no
+    skill to take half of), final, half (percent), note.
+    """
+    rows = []
+    for (modality, task), layers in layer_table(pair_scores).groupby(
+        ["modality", "task"], observed=True
+    ):
+        ordered = layers.sort_values("layer")
+        last = ordered.iloc[-1]
+        half = 50 + (last["accuracy"] - 50) / 2
+        if not last["low"] > 50:
+            rows.append((modality, task, float("nan"), last["accuracy"], half, NO_SKILL))
+            continue
+        layer = ordered.loc[ordered["accuracy"] >= half, "layer"].min()
+        rows.append((modality, task, float(layer), last["accuracy"], half, ""))
+    return pd.DataFrame(rows, columns=["modality", "task", "layer", "final", "half", "note"])
 
 
 def checkpoint_table(pair_scores: pd.DataFrame) -> pd.DataFrame:

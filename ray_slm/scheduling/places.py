@@ -26,6 +26,10 @@ class Places(Mapping[str, Path]):
         self._locations, self._cache = dict(locations), cache
         self._here: dict[str, Path] = {}
 
+    def with_folder(self, name: str, folder: Path) -> "Places":
+        """These places and one more."""
+        return Places({**self._locations, name: str(folder)}, self._cache)
+
     def __getitem__(self, name: str) -> Path:
         location = self._locations[name]
         if not location.startswith(SCHEME):

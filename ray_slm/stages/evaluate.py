@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ray_slm.evaluation.layers import LayeredModel, load_model
+from ray_slm.evaluation.layers import LayeredModel, load_model, specials_of
 from ray_slm.evaluation.likelihood import score, score_frame
 from ray_slm.evaluation.pair_scores import default_convention
 from ray_slm.evaluation.pairs import decide
@@ -17,6 +17,7 @@ from ray_slm.tokens import TokenStore
 
 SCORES = "scores.parquet"
 ITEM_SPLIT = "items"
+TOKEN_BUDGETS = {"cpu": 1024, "gpu": 32_768}  # what fits the cache; what fills the device
 
 
 def evaluate(stages: Sequence[Stage], site: Site, device: str = "cpu") -> None:
@@ -24,7 +25,8 @@ def evaluate(stages: Sequence[Stage], site: Site, device: str = "cpu") -> None:
     if not stages:
         return
     (checkpoint,) = {stage.inputs["checkpoint"].address for stage in stages}
-    model = load_model(site.store.path(checkpoint), device=device)
+    model_folder = site.store.path(checkpoint)
+    model = load_model(model_folder, device=device)
     for stage in stages:
         if isinstance(stage.inputs["items"].stage.recipe, PreparePrompts):
             # Its libraries take seconds to load: only where prompts are continued.
@@ -34,15 +36,22 @@ def evaluate(stages: Sequence[Stage], site: Site, device: str = "cpu") -> None:
             assert isinstance(model, Llama)
             continue_at(stage, site, model)
         else:
-            _evaluate_task(stage, site, model)
+            _evaluate_task(stage, site, model, model_folder)
 
 
-def _evaluate_task(stage: Stage, site: Site, model: LayeredModel) -> None:
+def _evaluate_task(stage: Stage, site: Site, model: LayeredModel, model_folder: Path) -> None:
     recipe = stage.recipe
     assert isinstance(recipe, Evaluate)
-    store = TokenStore.open(site.store.path(stage.inputs["tokens"].address), ITEM_SPLIT)
+    store = _tokens(site.store.path(stage.inputs["tokens"].address))
     sequences = [store.tokens(i) for i in range(len(store))]
-    table = score(model, sequences, vocab_size=store.vocab_size, precision=recipe.precision)
+    table = score(
+        model,
+        sequences,
+        vocab_size=store.vocab_size,
+        precision=recipe.precision,
+        token_budget=TOKEN_BUDGETS["cpu" if model.device.type == "cpu" else "gpu"],
+        specials=specials_of(model_folder, store.vocab_size),
+    )
     frame = score_frame(table, store.ids, [n / 16_000 for n in store.num_samples])
     folder = site.store.path(stage.address)
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +65,17 @@ def _evaluate_task(stage: Stage, site: Site, model: LayeredModel) -> None:
     metrics = {f"accuracy/{task}": accuracy}
     summary = {"num_items": len(store), "num_unique": table.num_unique, "metrics": metrics}
     site.store.commit(stage, summary=summary, made=made_with())
+
+
+def _tokens(folder: Path) -> TokenStore:
+    """The items' tokens.  Raises ValueError when the modality could read none of them."""
+    refused = quarantined_ids(folder)
+    if refused and not (folder / ITEM_SPLIT).is_dir():
+        raise ValueError(
+            f"{folder}: all {len(refused)} items are in quarantine: do they have the form that "
+            "this modality reads? see quarantine.jsonl"
+        )
+    return TokenStore.open(folder, ITEM_SPLIT)
 
 
 def read_pairs(items: Path) -> pd.DataFrame:

@@ -57,16 +57,25 @@ def execute(stage: Stage, site: Site) -> None:
             from ray_slm.stages.train import train
 
             train(stage, site)
-        case recipes.Evaluate():
-            from ray_slm.stages.evaluate import evaluate
-
-            evaluate([stage], site)
+        case recipes.ImportModel() | recipes.Evaluate():
+            _evaluate(stage, site)
         case recipes.Report():
             from ray_slm.stages.report import render_report
 
             render_report(stage, site)
         case unknown:
             raise AssertionError(f"no verb for {type(unknown).__name__}")
+
+
+def _evaluate(stage: Stage, site: Site) -> None:
+    if isinstance(stage.recipe, recipes.ImportModel):
+        from ray_slm.stages.import_model import import_model
+
+        import_model(stage, site)
+        return
+    from ray_slm.stages.evaluate import evaluate
+
+    evaluate([stage], site)
 
 
 def _tokenize(stage: Stage, site: Site) -> None:

@@ -5,10 +5,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    OPTConfig,
+)
 
 from ray_slm.evaluation.batches import deduplicated, plan_rows
-from ray_slm.evaluation.layers import HuggingFaceModel, load_model
+from ray_slm.evaluation.hugging_face import HuggingFaceModel
+from ray_slm.evaluation.layers import load_model, specials_of
 from ray_slm.evaluation.likelihood import score, score_frame
 from ray_slm.training.model import initialized, llama_config
 from ray_slm.training.scale import Scale
@@ -251,6 +260,62 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no config\.json"):
         load_model(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "opt"}')
-    (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(ValueError, match="'opt'"):
+        load_model(tmp_path, implementation="lean")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot be opened by transformers"):
         load_model(tmp_path)
+
+
+def other_models():
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ids = {"vocab_size": 24, "bos_token_id": 20, "eos_token_id": 21, "pad_token_id": 22}
+    llama = {"intermediate_size": 32, "max_position_embeddings": 64, "tie_word_embeddings": True}
+    yield LlamaConfig(**shape, **llama, **ids)
+    yield OPTConfig(ffn_dim=32, max_position_embeddings=64, word_embed_proj_dim=16, **shape, **ids)
+    yield GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=64, **ids)
+    yield GPTNeoXConfig(**shape, **(llama | {"tie_word_embeddings": False}), **ids)
+
+
+@pytest.mark.parametrize("config", [*other_models()], ids=lambda c: c.model_type)
+def test_models_of_other_families_are_scored_as_they_score_themselves(config, tmp_path):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    model.save_pretrained(tmp_path)
+    ours = load_model(tmp_path)
+    specials = specials_of(tmp_path, V)
+    assert (specials.bos, specials.eos) == (20, 21)
+    sequences = random_sequences(9)
+    table = score(ours, sequences, vocab_size=V, specials=specials)
+    assert table.layers == (0, 1, 2)
+    for place, ids in enumerate(sequences):
+        row = torch.tensor([[20, *ids.tolist()]])
+        with torch.no_grad():
+            logits = model(input_ids=row).logits[0].double()
+        outcomes = torch.cat([logits[:, :V], logits[:, 21:22]], -1).log_softmax(-1)
+        picked = [outcomes[i, u].item() for i, u in enumerate([*ids.tolist(), V])]
+        np.testing.assert_allclose(table.logp_sum_NL[place, -1], sum(picked[:-1]), rtol=1e-4)
+        np.testing.assert_allclose(table.logp_eos_NL[place, -1], picked[-1], rtol=1e-4)
+
+
+def test_a_model_whose_layers_do_not_give_its_logits_is_refused():
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 24}
+    capped = Gemma2Config(
+        **shape,
+        num_key_value_heads=1,
+        intermediate_size=32,
+        head_dim=8,
+        final_logit_softcapping=0.1,
+    )
+    with pytest.raises(ValueError, match="'gemma2' model cannot be read"):
+        HuggingFaceModel(AutoModelForCausalLM.from_config(capped).eval())
+
+
+def test_a_model_without_bos_begins_with_its_end(tmp_path):
+    (tmp_path / "config.json").write_text('{"vocab_size": 30, "eos_token_id": [7, 8]}')
+    assert specials_of(tmp_path, 20) == (7, 7, 7)
+    with pytest.raises(ValueError, match="30 ids"):
+        specials_of(tmp_path, 31)
+    (tmp_path / "config.json").write_text('{"vocab_size": 30}')
+    with pytest.raises(ValueError, match="no eos_token_id"):
+        specials_of(tmp_path, 20)
