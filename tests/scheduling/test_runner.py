@@ -83,3 +83,40 @@ def test_the_highest_priority_starts_first(tmp_path):
     backend = Backend(store)
     runner.run(stages, store, backend)
     assert backend.order == ["train/3", "train/2", "train/1", "train/0"]
+
+
+def test_the_store_is_asked_only_for_what_running_stages_can_write(tmp_path):
+    """A thousand stages wait for few records; each poll must not look for all of them."""
+    asked = []
+
+    class Counting(Store):
+        def present(self, addresses):
+            asked.extend(addresses)
+            return super().present(addresses)
+
+    store = Counting(tmp_path)
+    run = chain("train")
+    parts = [run[f"checkpoint-{n}"] for n in range(5)]
+    waiting = [
+        chain("evaluate", str(n), inputs={"checkpoint": parts[n % 5], "corpus": chain("never")[""]})
+        for n in range(500)
+    ]
+
+    class Polled(Backend):
+        polls = 0
+
+        def submit(self, stage):
+            self.order.append(stage.name)
+
+        def finished(self):
+            self.polls += 1
+            if self.polls == 1:
+                asked.clear()  # what was asked before the first poll
+            return [(run, None)] if self.polls == 4 else []
+
+    backend = Polled(store)
+    outcome = runner.run([run, *waiting], store, backend)
+    assert backend.order == ["train"]
+    assert len(outcome.waiting) == 500
+    assert set(asked) == {part.address for part in parts}
+    assert len(asked) == 4 * len(parts)
