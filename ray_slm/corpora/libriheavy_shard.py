@@ -4,6 +4,7 @@ What cannot be used is left out with its reason; nothing about a cut depends on 
 Legend: S samples at 16 kHz.
 """
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -88,11 +89,11 @@ class CutsInTheMaking:
 
     def _text(self, cut: Cut) -> str:
         """The text in our symbols; what has none is replaced by a space and counted."""
-        cased = self._corpus.normalizer == "cased"
-        text = clean_text(cut.text) if cased else normalize_text(cut.text)
+        cased, written = self._corpus.normalizer == "cased", unicodedata.normalize("NFC", cut.text)
+        text = clean_text(written) if cased else normalize_text(written)
         if not any(symbol.isalnum() for symbol in text):
-            raise BadItem("TEXT_EMPTY", f"no letter or digit in {cut.text.strip()[:40]!a}")
-        self.made.counts["symbols replaced by a space"] += num_replaced(cut.text) if cased else 0
+            raise BadItem("TEXT_EMPTY", f"no letter or digit in {written.strip()[:40]!a}")
+        self.made.counts["symbols replaced by a space"] += num_replaced(written) if cased else 0
         return text
 
     def _audio(self, cut: Cut) -> np.ndarray:

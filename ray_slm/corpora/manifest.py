@@ -5,8 +5,6 @@ files are refused.  Both published forms are read: the raw one (``custom.texts``
 text and a recognizer's) and the extracted ones (``text``).  Spans are in samples at 16 kHz.
 """
 
-from pathlib import PurePosixPath
-
 import msgspec
 
 from ray_slm.corpora.utterance import SAMPLE_RATE_HZ
@@ -124,7 +122,7 @@ class ManifestReader:
             raise BadItem(
                 "CUT_SPAN", f"a start of {cut.start} s and a duration of {cut.duration} s"
             )
-        start, num_samples = (round(SAMPLE_RATE_HZ * t) for t in (cut.start, cut.duration))
+        start, num_samples = round(SAMPLE_RATE_HZ * cut.start), round(SAMPLE_RATE_HZ * cut.duration)
         excess = max(0, start + num_samples - cut.recording.num_samples)
         if start < 0 or num_samples <= 0 or excess > OVERRUN_SAMPLES or excess >= num_samples:
             span = f"samples {start} to {start + num_samples}"
@@ -136,7 +134,7 @@ class ManifestReader:
             start=start,
             num_samples=num_samples - excess,
             speaker=speech.speaker or "",
-            book=PurePosixPath(audio).parent.name,
+            book=audio.rpartition("/")[0].rpartition("/")[2],
             text=self._text(speech),
             trimmed=excess,
         )
