@@ -1,9 +1,12 @@
 """Ends that are fixed beforehand: exact epochs, patience, branches that cool down."""
 
+import contextlib
 import json
 from collections import Counter
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ray_slm.training import ending, packing
 from ray_slm.training.loop import fit
@@ -66,9 +69,9 @@ def test_exact_epochs_read_every_utterance_so_many_times(epochs, run, train):
 def test_the_last_checkpoint_of_an_exact_epoch_is_its_end(run, train, dev, tmp_path):
     per_epoch = int(packing.num_targets(train.lengths).sum())
     for scheduled in (per_epoch // 2, 3 * per_epoch):  # told too short, and too long
-        settings = {"checkpoints": (0, 100, scheduled), "total_tokens": scheduled}
+        values = {"checkpoints": (0, 100, scheduled), "total_tokens": scheduled}
         folder = tmp_path / str(scheduled)
-        summary = train_in(folder, run(ending=Ending(epochs=1), **settings), train, dev)
+        summary = train_in(folder, run(ending=Ending(epochs=1), **values), train, dev)
         assert summary.tokens == about(folder, scheduled)["tokens"] == per_epoch
         assert about(folder, scheduled)["epochs"] == 1
         assert 100 <= about(folder, 100)["tokens"] < 300
@@ -77,8 +80,8 @@ def test_the_last_checkpoint_of_an_exact_epoch_is_its_end(run, train, dev, tmp_p
 @pytest.mark.parametrize("schedule", ["wsd", "wsd-s", "cosine"])
 def test_schedules_end_with_the_epoch(schedule, run, train, dev, tmp_path):
     optimizer = Optimizer(peak_lr=3e-3, schedule=schedule)
-    settings = {"optimizer": optimizer, "checkpoints": (0, 500, 9000), "total_tokens": 9000}
-    train_in(tmp_path, run(ending=Ending(epochs=1), **settings), train, dev)
+    values = {"optimizer": optimizer, "checkpoints": (0, 500, 9000), "total_tokens": 9000}
+    train_in(tmp_path, run(ending=Ending(epochs=1), **values), train, dev)
     rates = [line["lr"] for line in lines(tmp_path / "losses.jsonl")]
     assert rates[-1] < 0.5 * max(rates)
 
@@ -145,8 +148,8 @@ def test_rules_that_cannot_be_followed_are_refused(values):
 def trunk(run, train, dev, tmp_path):
     """A trunk with two forks, and what it told."""
     heard = Listening()
-    settings = {"optimizer": FLAT, "total_tokens": 1600, "checkpoints": (0,)}
-    train_in(tmp_path / "trunk", run(forks=(800, 1600), **settings), train, dev, heard)
+    values = {"optimizer": FLAT, "total_tokens": 1600, "checkpoints": (0,)}
+    train_in(tmp_path / "trunk", run(forks=(800, 1600), **values), train, dev, heard)
     return heard
 
 
@@ -185,8 +188,8 @@ def test_a_killed_branch_resumes_from_itself(trunk, run, train, dev, tmp_path):
 
 
 def test_a_killed_trunk_leaves_the_same_states(trunk, run, train, dev, tmp_path):
-    settings = {"optimizer": FLAT, "total_tokens": 1600, "checkpoints": (0,)}
-    again = run(forks=(800, 1600), **settings)
+    values = {"optimizer": FLAT, "total_tokens": 1600, "checkpoints": (0,)}
+    again = run(forks=(800, 1600), **values)
     for step in (5, 9, 12):
         with pytest.raises(Killed):
             train_in(tmp_path / "k", again, train, dev, Listening(die_at_step=step))
@@ -209,3 +212,45 @@ def test_token_budgets_cut_steps_by_tokens(run, train):
     assert max(sizes) <= 120
     assert sum(sizes) / len(sizes) > 80
     assert read == trainer.progress.utterances
+
+
+@settings(
+    deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    kills=st.lists(st.integers(1, 9), max_size=3),
+    every=st.integers(1, 4),
+    batching=st.sampled_from(
+        [
+            Batching(utterances_per_step=4),
+            Batching(tokens_per_step=110),
+            Batching(utterances_per_step=3, pad_to_window=True),
+        ]
+    ),
+    schedule=st.sampled_from(["wsd", "wsd-s", "cosine"]),
+    epochs=st.sampled_from([None, 1]),
+)
+def test_kills_anywhere_leave_the_bytes_of_an_undisturbed_run(
+    kills, every, batching, schedule, epochs, run, train, dev, tmp_path_factory
+):
+    """Whatever is trained, however often it dies, and wherever it saved."""
+    settled = run(
+        batching=batching,
+        optimizer=Optimizer(peak_lr=3e-3, schedule=schedule),
+        ending=Ending(epochs=epochs),
+        total_tokens=700,
+        checkpoints=(0, 300, 700),
+    )
+    whole, torn = (tmp_path_factory.mktemp(name) for name in ("whole", "torn"))
+    summary = train_in(whole, settled, train, dev)
+    world = World(resume_every_steps=every)
+    for step in kills:
+        with contextlib.suppress(Killed):
+            events = Listening(die_at_step=step)
+            fit(settled, train, dev, torn, scratch=torn / "s", world=world, events=events)
+    resumed = fit(settled, train, dev, torn, scratch=torn / "s", world=world)
+    assert resumed._replace(attempts=1) == summary
+    for path in whole.rglob("*"):
+        scratch = path.relative_to(whole).parts[0] == "s"
+        if path.is_file() and not scratch and not path.name.startswith("timing"):
+            assert (torn / path.relative_to(whole)).read_bytes() == path.read_bytes(), path.name

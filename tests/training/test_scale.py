@@ -38,11 +38,23 @@ def test_named_scales_are_as_large_as_their_names_promise(value, low, high):
     assert low < scale.num_parameters(value, 0) < high
 
 
-def test_counted_parameters_are_those_of_the_model():
+@pytest.mark.parametrize("vocab_size", [71, 78, 80, 512, 2048])
+@pytest.mark.parametrize("value", [LAPTOP, SMALL, MEDIUM, TINYLLAMA], ids=lambda scale: scale.name)
+def test_counted_parameters_are_those_of_the_model(value, vocab_size):
+    import torch
+
     from ray_slm.training.model import Llama
 
-    model = Llama(LAPTOP, 128)
-    assert sum(p.numel() for p in model.parameters()) == scale.num_parameters(LAPTOP, 128)
+    num_rows = scale.table_size(vocab_size)
+    with torch.device("meta"):
+        model = Llama(value, num_rows)
+    assert sum(p.numel() for p in model.parameters()) == scale.num_parameters(value, num_rows)
+
+
+def test_tinyllama_is_tinyllama():
+    assert (TINYLLAMA.layers, TINYLLAMA.heads, TINYLLAMA.kv_heads) == (22, 32, 4)
+    assert (TINYLLAMA.width, TINYLLAMA.ffn, TINYLLAMA.head_size) == (2048, 5632, 64)
+    assert (TINYLLAMA.norm_epsilon, TINYLLAMA.rope_base, TINYLLAMA.window) == (1e-5, 10_000.0, 2048)
 
 
 def test_flops_count_matrices_head_and_causal_attention():
