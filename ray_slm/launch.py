@@ -179,7 +179,7 @@ def status(study: Study, store: Store) -> dict:
             type(stage.recipe).__name__, {"done": 0, "ready": 0, "waiting": 0}
         )
         counts[state] += 1
-        if stage.name.startswith("train/"):
+        if stage.name.startswith(("train/", "cooldown/")):
             last = terminal.last_step(store.path(stage.address) / SCRATCH) or {}
             tokens = stage.tokens if state == "done" else last.get("tokens", 0)
             runs.append({"run": stage.name, "state": state, "tokens": tokens, "of": stage.tokens})
