@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ROOT ?= runs
 STUDY ?= laptop
 
-.PHONY: setup study test check clean
+.PHONY: setup study test test-all check oracle clean
 
 setup: $(STAMP)
 
@@ -20,10 +20,16 @@ study: setup
 test: setup
 	$(BIN)/pytest
 
+test-all: setup
+	$(BIN)/pytest -m 'not oracle'
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+oracle: setup
+	bash scripts/oracle.sh
 
 clean:
 	rm -rf $(VENV) .assets .pytest_cache .mypy_cache .ruff_cache build *.egg-info

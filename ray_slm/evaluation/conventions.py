@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 DEFAULT_CONVENTION = "mean"
+PER_SECOND = "per_second"
 TIE = 0.5
 
 _FORMULAS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
@@ -18,7 +19,7 @@ _FORMULAS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "sum_eos": lambda s: s["logp_sum"] + s["logp_eos"],
     "mean_eos": lambda s: (s["logp_sum"] + s["logp_eos"]) / (s["num_tokens"] + 1),
     "no_first": lambda s: s["logp_sum"] - s["logp_first"],
-    "per_second": lambda s: s["logp_sum"] / s["seconds"],
+    PER_SECOND: lambda s: s["logp_sum"] / s["seconds"],
 }
 CONVENTIONS: tuple[str, ...] = tuple(_FORMULAS)
 

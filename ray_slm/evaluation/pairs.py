@@ -11,7 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ray_slm.evaluation.conventions import CONVENTIONS, DEFAULT_CONVENTION, derive, prefers
+from ray_slm.evaluation.conventions import (
+    CONVENTIONS,
+    DEFAULT_CONVENTION,
+    PER_SECOND,
+    derive,
+    prefers,
+)
 
 SIDES = ("positive", "negative")
 PAIR_COLUMNS = ("cluster", "type", "subtype", "band")
@@ -46,22 +52,29 @@ def decide(
 
     Returns:
         pair, cluster, type, subtype, band, layer, convention, correct (in [0, 1]).  Every layer
-        is judged under the default convention, the final layer under all of them.
+        is judged under the default convention, the final layer under all of them (but not per
+        second where an item has no audio).
 
     Raises:
         ValueError: naming items that are missing, duplicate, unknown or not finite.
     """
     join = _join(_surviving(pairs, quarantined), scores, quarantined, every_voice)
+    has_audio = bool((join.scores["seconds"] > 0).all())
+    conventions = [c for c in CONVENTIONS if has_audio or c != PER_SECOND]
+    return pd.concat([_decided(join, c) for c in conventions], ignore_index=True)
+
+
+def _decided(join: _Join, convention: str) -> pd.DataFrame:
+    """The decisions under one convention: every layer's under the default, else the last one's."""
+    correct_LP = _correct(join, convention)
+    layers = range(len(join.layers)) if convention == DEFAULT_CONVENTION else (-1,)
     frames = []
-    for convention in CONVENTIONS:
-        correct_LP = _correct(join, convention)
-        layers = range(len(join.layers)) if convention == DEFAULT_CONVENTION else (-1,)
-        for layer in layers:
-            frame = join.pairs[["id", *PAIR_COLUMNS]].rename(columns={"id": "pair"})
-            frame["layer"] = np.int32(join.layers[layer])
-            frame["convention"] = convention
-            frame["correct"] = correct_LP[layer]
-            frames.append(frame)
+    for layer in layers:
+        frame = join.pairs[["id", *PAIR_COLUMNS]].rename(columns={"id": "pair"})
+        frame["layer"] = np.int32(join.layers[layer])
+        frame["convention"] = convention
+        frame["correct"] = correct_LP[layer]
+        frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 
 
@@ -79,7 +92,7 @@ def _surviving(pairs: pd.DataFrame, quarantined: Collection[str]) -> pd.DataFram
     """The pairs none of whose items is quarantined, in order of id."""
     doubled = pairs["id"][pairs["id"].duplicated()]
     if len(doubled):
-        raise ValueError(f"pairs: duplicate ids {_named(doubled)}; make the task's items again")
+        raise ValueError(f"pairs: duplicate ids {named(doubled)}; make the task's items again")
     lost = {utterance.rsplit(".", 2)[0] for utterance in quarantined}
     kept = pairs[~pairs["id"].isin(lost)].sort_values("id", ignore_index=True)
     if kept.empty:
@@ -98,11 +111,11 @@ def _join(
     if lost:
         keep = ~key["pair"].isin(lost).to_numpy()
         scores, key = scores[keep], key[keep]
-    _refuse_bad_values(scores)
+    refuse_bad_values(scores)
     pair_codes = pd.Index(pairs["id"]).get_indexer(key["pair"])
     if (pair_codes < 0).any():
         unknown = scores["utterance"].to_numpy()[pair_codes < 0]
-        raise ValueError(f"scores of items that belong to no pair: {_named(unknown)}")
+        raise ValueError(f"scores of items that belong to no pair: {named(unknown)}")
     voice_codes, voices = pd.factorize(key["voice"], sort=True)
     layer_codes, layers = pd.factorize(scores["layer"], sort=True)
     shape = (len(layers), len(pairs), 2, len(voices))
@@ -120,25 +133,29 @@ def _parse(utterances: pd.Series) -> pd.DataFrame:
     parts = [str(name).rsplit(".", 2) for name in names]
     wrong = [name for name, p in zip(names, parts, strict=True) if len(p) != 3 or p[1] not in SIDES]
     if wrong:
-        raise ValueError(f"not of the form <pair>.<positive|negative>.<voice>: {_named(wrong)}")
+        raise ValueError(f"not of the form <pair>.<positive|negative>.<voice>: {named(wrong)}")
     if not parts:
         raise ValueError("the scores table is empty: score the task's items first")
     return pd.DataFrame(parts, columns=["pair", "side", "voice"]).iloc[codes].reset_index(drop=True)
 
 
-def _refuse_bad_values(scores: pd.DataFrame) -> None:
+def refuse_bad_values(scores: pd.DataFrame) -> None:
+    """Raise ValueError naming items whose scores are not finite or count no token.
+
+    Items without audio have no seconds, which is said by 0.
+    """
     values = scores[list(SCORE_COLUMNS)].to_numpy(dtype=np.float64)
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         raise ValueError(
-            f"scores are not finite: {_named(scores['utterance'].to_numpy()[bad])}; "
+            f"scores are not finite: {named(scores['utterance'].to_numpy()[bad])}; "
             "the checkpoint may have diverged, look at its loss"
         )
-    empty = (scores["num_tokens"] <= 0).to_numpy() | (scores["seconds"] <= 0).to_numpy()
+    empty = (scores["num_tokens"] <= 0).to_numpy() | (scores["seconds"] < 0).to_numpy()
     if empty.any():
         raise ValueError(
-            "num_tokens and seconds must be above 0: "
-            f"{_named(scores['utterance'].to_numpy()[empty])}"
+            "num_tokens must be above 0 and seconds not below it: "
+            f"{named(scores['utterance'].to_numpy()[empty])}"
         )
 
 
@@ -164,12 +181,12 @@ def _refuse_wrong_counts(
 
 def _items(places: np.ndarray, names: tuple[np.ndarray, ...]) -> str:
     pairs, sides, voices, layers = names
-    return _named(
+    return named(
         [f"{pairs[p]}.{sides[s]}.{voices[v]} (layer {layers[i]})" for i, p, s, v in places]
     )
 
 
-def _named(ids: Collection[object]) -> str:
+def named(ids: Collection[object]) -> str:
     """The first five ids and the number of the rest."""
     shown = ", ".join(str(name) for name in list(ids)[:5])
     return shown + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")

@@ -39,10 +39,10 @@ def checked(task: object, place: str) -> Task:
         or not dataclasses.is_dataclass(task)
         or not getattr(type(task), "__dataclass_params__").frozen  # noqa: B009
         or not all(members)
-        or not callable(getattr(task, "items", None))
+        or not any(callable(getattr(task, verb, None)) for verb in ("items", "read", "recorded"))
     ):
         raise ValueError(
             f"{place}: TASK is {task!r}, not a frozen dataclass value with name, title and "
-            "items(corpus); see ray_slm/tasks/task.py"
+            "items(corpus), read(folder) or recorded(folder); see ray_slm/tasks"
         )
     return task  # type: ignore[return-value]

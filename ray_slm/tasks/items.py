@@ -83,9 +83,16 @@ def prepare_shard(
 
 
 def finish_items(
-    folder: Path, items: Items, voices: Sequence[str], *, max_bad_fraction: float = 0.05
+    folder: Path,
+    items: Items,
+    voices: Sequence[str],
+    *,
+    candidates: int | None = None,
+    max_bad_fraction: float = 0.05,
 ) -> dict[str, object]:
     """Leave out broken pairs, check the folder, write pairs.parquet and items.json; the latter.
+
+    ``candidates`` is how many items went in; by default every side of every pair in every voice.
 
     A pair is broken when one of its utterances is in quarantine: the others follow it there as
     PAIR_BROKEN.  Raises ValueError as ``finish`` does, or when no pair is left.
@@ -93,7 +100,8 @@ def finish_items(
     broken = _broken_pairs(folder)
     for shard in range(num_shards(folder)):
         _leave_out(folder, shard, broken)
-    candidates = len(item_lines(items.pairs, voices))
+    if candidates is None:
+        candidates = len(item_lines(items.pairs, voices))
     finish(folder, candidates=candidates, max_bad_fraction=max_bad_fraction)
     kept = [pair for pair in items.pairs if pair.id not in broken]
     if not kept:

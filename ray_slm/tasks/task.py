@@ -34,7 +34,10 @@ class Items(NamedTuple):
 
 
 class Task(Protocol):
-    """A frozen dataclass with these members; every field is identity."""
+    """A frozen dataclass with these members; every field is identity.
+
+    Tasks of published benchmarks read the user's copy instead: see ``recorded`` and ``written``.
+    """
 
     @property
     def name(self) -> str:
