@@ -9,6 +9,7 @@ import pandas as pd
 
 from ray_slm import token_table
 from ray_slm.evaluation import pairs as joins
+from ray_slm.recipes import Train
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import Store
 from ray_slm.stages.evaluate import SCORES, quarantined_ids, read_pairs
@@ -67,10 +68,17 @@ def tokens(report: Stage, store: Store) -> pd.DataFrame:
 
 
 def losses(report: Stage, store: Store) -> pd.DataFrame:
-    """Validation loss of every run: nats/token and bits/second of audio."""
+    """Validation loss of every run: nats/token and bits/second of audio.
+
+    A trunk, which never cools down, shows only where it began; its branches show the rest.
+    """
     rows = []
-    for (_, modality, seed), stage in done(report, "train", store):
+    runs = [*done(report, "train", store), *done(report, "cooldown", store)]
+    for (_, modality, seed, *_), stage in runs:
+        trunk = isinstance(stage.recipe, Train) and stage.recipe.forks
         for line in read_lines(store.path(stage.address) / "validation.jsonl"):
+            if trunk and line["tokens"] > 0:
+                continue
             rows.append(
                 {
                     "modality": modality,
