@@ -107,7 +107,7 @@ class Evaluate:
 class Report:
     """Tables, figures and one HTML page, from evaluations only."""
 
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2
     study: str
     question: str
     notice: str

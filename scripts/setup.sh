@@ -58,3 +58,5 @@ install_python_packages
 unpack_prometheus
 say "fetching pinned payloads into $ASSETS"
 "$VENV/bin/python" -m ray_slm.corpora.assets "$ASSETS"
+# Once, here: a minute of every later study otherwise.
+"$VENV/bin/python" -m ray_slm.continuation.judge "$ASSETS"

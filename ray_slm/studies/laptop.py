@@ -18,6 +18,7 @@ from ray_slm.modalities import (
 )
 from ray_slm.modalities.modality import Modality, Stream
 from ray_slm.study import Study
+from ray_slm.tasks.continuation import Continuation, UnitVocoder
 from ray_slm.tasks.sblimp import Sblimp
 from ray_slm.tasks.swuggy import Swuggy
 from ray_slm.tasks.topic_story_cloze import TopicStoryCloze
@@ -69,5 +70,10 @@ STUDY = Study(
     seeds=(0,),
     precision="bf16",
     contrasts=paper_contrasts("speech-whisper"),
+    # The paper has 20 prompts x 10 samples, the default; two cores have a minute for it.  At one
+    # sample each, as many prompts as that allows: prompts are the evidence.
+    continuation=Continuation(
+        num_prompts=6, num_samples=1, vocoder=UnitVocoder(steps=400, sample_minutes=20.0)
+    ),
     train_cpus=0.25,
 )

@@ -18,4 +18,5 @@ STUDY = replace(
     ),
     item_voices=("joe",),
     item_voice_rung="piper-joe",
+    continuation=None,  # text and phones would be spoken by flite
 )

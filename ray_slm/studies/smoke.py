@@ -35,6 +35,7 @@ def _cut(study: Study) -> Study:
         ),
         item_voices=("kal16", "slt"),
         item_shards=1,
+        continuation=None,  # recognizer and judge take longer to load than all else to run
         train_cpus=0.3,
     )
 

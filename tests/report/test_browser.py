@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
+from ray_slm.continuation.speech import write_mp3
 from ray_slm.report.page import render
 from tests.report.made_up import made_up, nothing_ran
 
@@ -96,6 +97,47 @@ def test_keys_pointer_and_legend_reach_the_values(tmp_path):
     assert said["HOVER"] == "true"
     assert said["LEGEND"] == "1"
     assert int(said["WIDE"]) <= 0
+
+
+PLAYER = """
+const sounds = [...document.querySelectorAll("audio")];
+for (const [i, sound] of sounds.slice(0, 2).entries()) {
+  sound.addEventListener("loadedmetadata", () => console.log(`SOUND${"AB"[i]} ${sound.duration}`));
+  sound.addEventListener("error", () => console.log(`SOUND${"AB"[i]} ${sound.error.message}`));
+  sound.preload = "auto";
+  sound.load();
+}
+const named = sounds.filter((sound) => sound.controls && sound.getAttribute("aria-label"));
+console.log(`NAMED ${named.length} of ${sounds.length}`);
+sounds[0].focus();
+console.log(`FOCUS ${document.activeElement === sounds[0]}`);
+const summary = document.querySelector("details.prompt:not([open]) summary");
+summary.click();
+console.log(`OPEN ${summary.parentNode.open}`);
+"""
+
+
+def audible(results, folder):
+    """The same results with a second of a real tone wherever there is a sound."""
+    path = folder / "tone.mp3"
+    write_mp3(path, 0.3 * np.sin(np.arange(16_000) / 8).astype(np.float32))
+    return results._replace(clips=dict.fromkeys(results.clips, path.read_bytes()))
+
+
+def test_samples_can_be_played_and_reached_by_keys(tmp_path):
+    said = read_by(PLAYER, audible(made_up(), tmp_path), tmp_path)
+    assert float(said["SOUNDA"]) == pytest.approx(1.0, abs=0.2)
+    assert float(said["SOUNDB"]) == pytest.approx(1.0, abs=0.2)
+    first, _, last = said["NAMED"].split()
+    assert int(first) == int(last) > 20
+    assert said["FOCUS"] == said["OPEN"] == "true"
+
+
+def test_the_policy_lets_sounds_through(tmp_path):
+    render(audible(made_up(), tmp_path), tmp_path)
+    path = tmp_path / "index.html"
+    path.write_text(path.read_text().replace('preload="none"', 'preload="auto"'))
+    assert browse(path, tmp_path / "profile", f"--screenshot={tmp_path / 'shot.png'}") == []
 
 
 def test_a_narrow_window_scrolls_tables_and_never_the_page(tmp_path):
