@@ -154,7 +154,8 @@ def _conclude(study: Study, outcome: runner.Outcome, store: Store) -> int:
     from ray_slm.stages.report import publish
 
     page = publish(study, store)
-    print(f"{study.name}: {len(outcome.made)} stages made; the report is at {page}")
+    where = f"{store.location}/{page.relative_to(store.root).as_posix()}"
+    print(f"{study.name}: {len(outcome.made)} stages made; the report is at {where}")
     return 0
 
 

@@ -15,7 +15,7 @@ def ray_slm(*arguments, cwd=None):
 def test_help_names_every_verb():
     found = ray_slm("--help")
     assert found.returncode == 0
-    for verb in ("plan", "run", "status", "why", "report", "verify", "doctor", "ui"):
+    for verb in ("plan", "run", "status", "tokens", "why", "report", "verify", "doctor", "ui"):
         assert verb in found.stdout
 
 

@@ -125,3 +125,19 @@ def test_versions_with_known_holes_cannot_be_installed():
 
 def _numbers(text):
     return tuple(int(part) for part in re.findall(r"\d+", text.split("+")[0])[:3])
+
+
+@pytest.mark.parametrize("before", [None, "kept"])
+def test_the_token_of_a_cluster_is_read_by_its_owner_alone(tmp_path, monkeypatch, before):
+    from ray_slm.cluster import session
+
+    token = tmp_path / "home" / ".ray" / "auth_token"
+    if before:
+        token.parent.mkdir(parents=True)
+        token.write_text(before)
+        token.chmod(0o644)
+    monkeypatch.setattr(session, "_TOKEN", token)
+    session._own_token()
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert token.parent.stat().st_mode & 0o077 == 0 or before
+    assert token.read_text() == before if before else len(token.read_text()) == 64

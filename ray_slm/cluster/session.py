@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -44,7 +45,6 @@ def ray_backend(site: Site, stages: Sequence[Stage]) -> Iterator[Backend]:
         runtime_env={"env_vars": worker_environment()},
         **(_local_limits() if address == "local" else {}),
     )
-    _protect_token()
     backend = RayBackend(site, ray.cluster_resources() if address == "local" else None)
     try:
         with _termination_interrupts():
@@ -81,7 +81,9 @@ def _set_defaults(*, local: bool) -> None:
     }
     if local:
         wanted["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # nobody takes it away
+        wanted["RAY_AUTH_MODE"] = "token"  # other users of this machine can reach its ports
         wanted["RAY_BACKEND_LOG_LEVEL"] = "fatal"  # errors come back as exceptions
+        _own_token()
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
 
@@ -134,7 +136,14 @@ def forced_device() -> str | None:
     return os.environ.get(DEVICE)
 
 
-def _protect_token() -> None:
-    """Ray writes its token readable by everyone; narrow it to its owner."""
-    if _TOKEN.exists() and _TOKEN.stat().st_uid == os.getuid():
-        _TOKEN.chmod(0o600)
+def _own_token() -> None:
+    """Have a token that its owner alone can read, before Ray writes one for everyone to read."""
+    _TOKEN.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(_TOKEN, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        if _TOKEN.stat().st_uid == os.getuid():
+            _TOKEN.chmod(0o600)
+        return
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
