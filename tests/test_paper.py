@@ -1,6 +1,7 @@
 """The paper's study: planned in full offline, and its rehearsal, which changes scales alone."""
 
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -46,6 +47,10 @@ SCALES = (
 @pytest.fixture(scope="module")
 def kit(places, tmp_path_factory) -> Kit:
     return open_kit(tmp_path_factory.mktemp("kit"), places)
+
+
+def folder_of(kit):
+    return kit.places["librilight"].parents[1]
 
 
 def trainings(stages, modality):
@@ -138,7 +143,7 @@ def test_a_change_of_meaning_would_be_noticed(kit):
 
 
 def test_a_kit_is_made_once_and_pinned(kit, places):
-    folder = kit.places["librilight"].parents[1]
+    folder = folder_of(kit)
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
     assert open_kit(folder, places) == kit
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()} == before
@@ -151,7 +156,8 @@ def test_a_study_without_a_rehearsal_says_what_to_write(kit):
         load_rehearsal("laptop", kit)
 
 
-def test_the_rehearsal_runs_from_manifests_to_the_report(places, tmp_path):
+def test_the_rehearsal_runs_from_manifests_to_the_report(kit, tmp_path):
+    shutil.copytree(folder_of(kit), tmp_path / "rehearsal")  # made once for all tests here
     found = smoke.call("run", "paper", tmp_path, "--rehearse", "--backend", "local", "--quiet")
     assert found.returncode == 0, found.stderr
     page = tmp_path / "studies" / "paper-rehearsal" / "report" / "index.html"

@@ -5,6 +5,7 @@ published benchmarks the counts of their papers serve.
 """
 
 from ray_slm import recipes
+from ray_slm.corpora.alignments.forced import ForcedAlignment
 from ray_slm.corpora.corpus import Corpus
 from ray_slm.corpora.libriheavy import LibriheavyCorpus
 from ray_slm.costs.catalog import Catalog
@@ -58,6 +59,11 @@ def audio_hours(corpus: Corpus) -> float:
 def is_synthesized(corpus: Corpus) -> bool:
     """Whether preparing it speaks every sentence."""
     return hasattr(corpus, "voice_rung")
+
+
+def is_aligned_here(corpus: Corpus) -> bool:
+    """Whether preparing it aligns every utterance, because no files say what was said when."""
+    return isinstance(getattr(corpus, "alignment", None), ForcedAlignment)
 
 
 def num_items(task: Task) -> int:

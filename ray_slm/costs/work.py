@@ -123,6 +123,10 @@ def _prepare(stage: Stage, study: Study, catalog: Catalog) -> Job:
         if sizes.is_synthesized(corpus):
             seconds += hours * 3600 / core["spoken_hours_per_hour"]
             stored += hours * sizes.FLAC_BYTES_PER_HOUR
+        else:
+            seconds += hours * 3600 / core["decoded_hours_per_hour"]
+        if sizes.is_aligned_here(corpus):
+            seconds += hours * 3600 / core["aligned_hours_per_hour"]
         tasks = corpus.num_shards
     tasks = min(tasks, MOST_TASKS)
     return Job(stage, tasks, 1, 1.0, 0.0, {CPU: seconds / tasks}, stored)

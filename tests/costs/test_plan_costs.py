@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ray_slm.cli import app
+from ray_slm.corpora.alignments.forced import ForcedAlignment
 from ray_slm.costs import gantt
 from ray_slm.costs.catalog import CPU, PRICES, RATES, read_catalog
 from ray_slm.costs.clusters import read_cluster
@@ -17,6 +18,7 @@ from ray_slm.errors import ResourceError
 from ray_slm.recipes import Train
 from ray_slm.scheduling.capacity import Nodes, impossible
 from ray_slm.scheduling.plan import plan
+from ray_slm.studies import paper
 from ray_slm.studies.laptop import STUDY
 from ray_slm.training.scale import TINYLLAMA, Batching
 
@@ -264,3 +266,12 @@ def test_every_stage_of_every_study_has_a_time_and_a_size():
         assert work.tasks >= 1
         assert work.seconds_on(CPU if not work.gpus else "A100-80G") > 0
         assert work.stored_bytes > 0
+
+
+def test_aligning_a_corpus_here_costs_more_than_reading_alignments():
+    own = replace(paper.STUDY.corpus, alignment=ForcedAlignment())
+    seconds = [
+        job(plan(study)[0], study, CATALOG).seconds_on(CPU)
+        for study in (paper.STUDY, replace(paper.STUDY, corpus=own))
+    ]
+    assert seconds[1] > 5 * seconds[0]
