@@ -1,7 +1,9 @@
-"""How often nominal 95 % intervals hold the truth: simulated studies of 3 seeds and 63 clusters.
+"""How often nominal 95 % intervals hold the truth, in simulated studies of several designs.
 
 An interval that forgets the seeds covers about half of all studies; the report's primary one must
-cover 93 to 97 %.  ``--json`` prints the lowest coverage of the primary interval alone.
+cover 93 to 97 %, also where seeds do not differ at all and where every item is its own cluster.
+``--json`` prints the coverage of the primary interval that is furthest from 95 %, the lowest and
+the highest.
 """
 
 import argparse
@@ -13,8 +15,13 @@ import numpy as np
 from ray_slm.evaluation.intervals import Moments, bootstrap, half_width, moments, percentiles
 from ray_slm.evaluation.simulation import Design, Studies, simulate, true_difference
 
-SEED_SDS = (0.05, 0.10)
-NUM_STUDIES = 2000
+SEED_SDS = (0.0, 0.05, 0.10, 0.20)  # logits
+SHAPES = {  # clusters, items of each
+    "63 paradigms of 100 pairs": (63, 100),
+    "300 stories": (300, 1),
+}
+SEEDS = (3, 5)
+NUM_STUDIES = 4000
 NUM_BOOTSTRAPPED = 300
 WEIGHTS = (1.0, -1.0)
 
@@ -59,27 +66,45 @@ def primary(studies: Studies) -> Moments:
     return moments([studies.modality, studies.baseline], WEIGHTS)
 
 
+def designs() -> dict[str, Design]:
+    """By description."""
+    found = {}
+    for shape, (clusters, items) in SHAPES.items():
+        for seeds in SEEDS:
+            for sd in SEED_SDS:
+                found[f"{shape}, {seeds} seeds, sd {sd:.2f}"] = dataclasses.replace(
+                    Design(),
+                    num_clusters=clusters,
+                    items_per_cluster=items,
+                    num_seeds=seeds,
+                    seed_sd=sd,
+                )
+    return found
+
+
 def main() -> None:
-    """Print a table, or the figure alone as JSON."""
+    """Print a table, or the figures alone as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print the figure alone")
+    parser.add_argument("--json", action="store_true", help="print the figures alone")
     as_json = parser.parse_args().json
-    lowest = 1.0
+    found = []
     if not as_json:
-        print(f"{'seed sd (logit)':<16} one seed  Welch  bootstrap  primary")
-    for seed_sd in SEED_SDS:
-        design = dataclasses.replace(Design(), seed_sd=seed_sd)
+        print(f"{'design':<46} one seed  Welch  bootstrap  primary")
+    for name, design in designs().items():
         studies, truth = simulate(design, NUM_STUDIES, seed=1), true_difference(design)
-        figure = covered(primary(studies), truth)
-        lowest = min(lowest, figure)
+        found.append(covered(primary(studies), truth))
         if not as_json:
             others = covered(one_seed(studies), truth), covered(welch(studies), truth)
             print(
-                f"{seed_sd:<16.2f} {others[0]:8.3f} {others[1]:6.3f} "
-                f"{bootstrapped(studies, truth):10.3f} {figure:8.3f}"
+                f"{name:<46} {others[0]:8.3f} {others[1]:6.3f} "
+                f"{bootstrapped(studies, truth):10.3f} {found[-1]:8.3f}"
             )
-    if as_json:
-        print(json.dumps({"figures": {"coverage": round(lowest, 4)}}))
+    figures = {
+        "coverage": max(found, key=lambda share: abs(share - 0.95)),
+        "coverage_lowest": min(found),
+        "coverage_highest": max(found),
+    }
+    print(json.dumps({"figures": {name: round(share, 4) for name, share in figures.items()}}))
 
 
 if __name__ == "__main__":
