@@ -2,6 +2,8 @@
 
 import sys
 
+sys.path[0] += "/.."  # not this folder: its tokenize.py would hide Python's own
+
 from ray_slm.cli import app
 
 if __name__ == "__main__":
