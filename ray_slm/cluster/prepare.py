@@ -56,7 +56,7 @@ def prepare(stage: Stage, site: Site) -> None:
     sources = ray.get(begin.options(**light).remote(stage, site))
     ray.get([survey.options(**heavy).remote(stage, site, source) for source in sources])
     shards = ray.get(settle.options(**light).remote(stage, site))
-    if small:  # two shards, seconds each: starting Ray Data would cost as much
+    if small:  # few shards, soon done: starting Ray Data would cost as much
         ray.get([prepare_shard.options(**light).remote(stage, site, s) for s in shards])
     elif shards:
         _stream(stage, site, shards)

@@ -8,7 +8,7 @@ one by one, so memory does not grow with the corpus.
 import collections
 import dataclasses
 import json
-import os
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
@@ -49,7 +49,7 @@ def finish(folder: Path, *, candidates: int, max_bad_fraction: float) -> dict[st
     more than ``max_bad_fraction``.
     """
     books = _Books(folder, num_shards(folder))
-    draft = folder / f"{QUARANTINE}.{os.getpid()}.tmp"
+    draft = folder / f".{QUARANTINE}.{uuid.uuid4().hex}"
     with draft.open("w") as merged:
         for shard in range(books.num_shards):
             books.add(shard, merged)
@@ -69,7 +69,7 @@ def finish(folder: Path, *, candidates: int, max_bad_fraction: float) -> dict[st
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     temporary.write_text(text)
     temporary.replace(path)
 

@@ -5,7 +5,7 @@ neighboring sentences of a book have neighboring indices, and a gap in the text 
 """
 
 import json
-import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,7 +105,7 @@ def trained_on(folder: Path, column: str) -> list[str]:
 def write_held_out(folder: Path, sentences: Iterable[Sentence]) -> None:
     """Write ``held_out.jsonl``, in the order given."""
     path = folder / HELD_OUT
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with draft.open("w") as file:
         file.writelines(_line(sentence) for sentence in sentences)
     draft.replace(path)

@@ -7,6 +7,7 @@ has ended, so its existence means that it is whole.
 
 import shutil
 import struct
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -22,12 +23,11 @@ class Scatter:
 
     def __init__(self, folder: Path, num_shards: int, most_bytes: int = MOST_BYTES) -> None:
         self._folder, self._most_bytes = folder, most_bytes
-        self._draft = folder.with_name(f"{folder.name}.tmp")
+        self._draft = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.tmp")
         self._kept = [bytearray() for _ in range(num_shards)]
         self._num_bytes = self._num_runs = 0
 
     def __enter__(self) -> "Scatter":
-        shutil.rmtree(self._draft, ignore_errors=True)
         self._draft.mkdir(parents=True)
         return self
 

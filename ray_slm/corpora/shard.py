@@ -7,7 +7,7 @@ whole.  Ids in = ids in the table + ids in quarantine.
 import collections
 import dataclasses
 import json
-import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,6 +56,6 @@ def summed_counts(folder: Path, num_shards: int) -> collections.Counter[str]:
 def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write a small JSON file that is there entirely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     temporary.write_text(json.dumps(content, indent=1) + "\n")
     temporary.replace(path)
