@@ -146,11 +146,11 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show how far a study is, and how far each training run."""
-    from ray_slm import launch
+    from ray_slm import inquiry
     from ray_slm.study import load_study
 
-    found = launch.status(load_study(study), _store(root))
-    print(json.dumps(found, indent=1) if as_json else launch.status_text(found))
+    found = inquiry.status(load_study(study), _store(root))
+    print(json.dumps(found, indent=1) if as_json else inquiry.status_text(found))
 
 
 @app.command()
@@ -180,10 +180,10 @@ def why(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Say which field made a stage new, against the newest result of the same name."""
-    from ray_slm import launch
+    from ray_slm import inquiry
     from ray_slm.study import load_study
 
-    print("\n".join(launch.why(load_study(study), stage, _store(root))))
+    print("\n".join(inquiry.why(load_study(study), stage, _store(root))))
 
 
 @app.command()
@@ -200,10 +200,10 @@ def report(study: StudyName, root: Root = DEFAULT_ROOT) -> None:
 @_friendly
 def verify(study: StudyName, root: Root = DEFAULT_ROOT) -> None:
     """Re-hash every file of a study's results and print one digest of them all."""
-    from ray_slm import launch
+    from ray_slm import inquiry
     from ray_slm.study import load_study
 
-    found = launch.verify(load_study(study), _store(root))
+    found = inquiry.verify(load_study(study), _store(root))
     for problem in found.problems:
         typer.echo(problem, err=True)
     print(f"{found.num_results} results, {found.num_files} files, digest {found.digest}")

@@ -4,11 +4,11 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 from ray_slm.pace import read_pace
-from ray_slm.scheduling.runner import Progress, is_ready
+from ray_slm.scheduling.runner import Progress
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import SCRATCH, Store
 
@@ -96,11 +96,12 @@ def last_step(scratch: Path) -> dict | None:
     return None
 
 
-def state_of(stage: Stage, store: Store) -> str:
-    """``done``, ``ready`` or ``waiting``."""
-    if store.has(stage.address):
+def state_of(stage: Stage, whole: Set[str]) -> str:
+    """``done``, ``ready`` or ``waiting``; ``whole`` are the addresses of results there are."""
+    if stage.address in whole:
         return "done"
-    return "ready" if is_ready(stage, store) else "waiting"
+    ready = all(artifact.address in whole for artifact in stage.inputs.values())
+    return "ready" if ready else "waiting"
 
 
 def addresses_of(stages: Sequence[Stage]) -> set[str]:
@@ -111,13 +112,13 @@ def addresses_of(stages: Sequence[Stage]) -> set[str]:
 
 def plan_rows(stages: Sequence[Stage], store: Store) -> list[dict]:
     """One JSON-ready row per stage, for `plan` and `status`."""
-    store.present(addresses_of(stages))  # a bucket is asked once, not once per stage
+    whole = store.present(addresses_of(stages))
     return [
         {
             "stage": stage.name,
             "address": stage.address,
             "kind": type(stage.recipe).__name__,
-            "state": state_of(stage, store),
+            "state": state_of(stage, whole),
             "tokens": stage.tokens,
             "flops": stage.flops,
             "inputs": {role: artifact.address for role, artifact in stage.inputs.items()},

@@ -26,7 +26,7 @@ LAYERS = (
     ("scheduling.capacity", "costs"),
     ("stages", "sweep"),
     ("cluster",),
-    ("launch", "doctor", "sweeping", "evaluating", "comparing"),
+    ("launch", "inquiry", "doctor", "sweeping", "evaluating", "comparing"),
     ("options",),
     ("sweep_cli", "evaluate_cli"),
     ("cli", "__main__"),

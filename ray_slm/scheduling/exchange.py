@@ -128,12 +128,14 @@ class Working:
                 if there == address and matches and name not in names:
                     self._bucket.delete(self._sent.pop((address, name)))
 
-    def gather(self, address: str, folder: Path, within: str) -> None:
-        """Bring what lies under ``within`` and is not here; of a file that grows, the longest."""
+    def gather(self, address: str, folder: Path, within: str, only: str) -> None:
+        """Bring what lies under ``within``, holds ``only`` and is not here; of two, the longer."""
         with self._lock:
             newest: dict[str, Entry] = {}
             for entry in self._bucket.entries(f"{DATA}/{address}/{within}"):
                 name = _name(address, entry.key)
+                if only not in name:
+                    continue
                 held = newest.setdefault(name, entry)
                 if (-entry.age_seconds, entry.num_bytes) > (-held.age_seconds, held.num_bytes):
                     newest[name] = entry

@@ -41,11 +41,6 @@ class Outcome(NamedTuple):
     waiting: tuple[Stage, ...]
 
 
-def is_ready(stage: Stage, store: Store) -> bool:
-    """Whether every input of the stage has a record."""
-    return all(store.has(artifact.address) for artifact in stage.inputs.values())
-
-
 def run(
     plan: Sequence[Stage],
     store: Store,

@@ -136,10 +136,13 @@ class Store:
         if self.bucket is not None:
             _working(self.bucket).share(address, self.root / address, only, exact=exact)
 
-    def gather(self, address: str, within: str = "") -> Path:
-        """The folder of an unfinished result, with what other nodes shared of it (``within``)."""
+    def gather(self, address: str, within: str = "", only: str = "") -> Path:
+        """The folder of an unfinished result, with what other nodes shared of it.
+
+        Of that what lies ``within`` a folder, with names that hold ``only``.
+        """
         if self.bucket is not None:
-            _working(self.bucket).gather(address, self.root / address, within)
+            _working(self.bucket).gather(address, self.root / address, within, only)
         return self.root / address
 
     def foreign(self, name: str) -> str:

@@ -58,6 +58,7 @@ def collect(stage: Stage, store: Store) -> Results:
     """Everything the page shows, from what exists; what is missing becomes holes."""
     recipe = stage.recipe
     assert isinstance(recipe, Report)
+    store.present(artifact.address for artifact in stage.inputs.values())  # asked once, not each
     scores = results.pair_scores(stage, store)
     trained = scores[scores["tokens"] > 0] if len(scores) else scores
     some = len(trained) > 0

@@ -230,3 +230,11 @@ def test_a_fence_holds_until_the_very_record(node):
         store.commit(STAGE, summary={}, made={})
     assert not [key for key in keys(store) if key.startswith("records/")]
     assert json.loads(store.bucket.get(".lease/00000002.json")) == {}
+
+
+def test_the_doctor_tells_a_bucket_that_honors_conditions(node):
+    from ray_slm.doctor import examine
+
+    (storage,) = [f for f in examine(node("one"), {}) if f.what == "storage"]
+    assert storage.ok, storage.detail
+    assert not keys(node("one"))
