@@ -60,22 +60,12 @@ def final_layer(pair_scores: pd.DataFrame) -> pd.DataFrame:
 def last_checkpoint(pair_scores: pd.DataFrame) -> pd.DataFrame:
     """The rows of each run's largest budget: a rule fixed beforehand, never the best on test.
 
-    Budgets follow from hours of audio, so this is the view at equal audio.
+    Budgets follow from hours of audio, so this is the view at equal audio; for others see
+    ``ray_slm.evaluation.budgets``.
     """
     keys = ["modality", "seed"]
     last = pair_scores.groupby(keys, observed=True)["tokens"].transform("max")
     return pair_scores[pair_scores["tokens"] == last]
-
-
-def equal_tokens(pair_scores: pd.DataFrame) -> pd.DataFrame:
-    """The view at equal tokens: each run at its largest checkpoint within the common budget.
-
-    The common budget is the smallest of the runs' last checkpoints.  A run with no checkpoint
-    that small contributes nothing; ``tokens`` says what the others had really seen.
-    """
-    keys = ["modality", "seed"]
-    budget = pair_scores.groupby(keys, observed=True)["tokens"].max().min()
-    return last_checkpoint(pair_scores[pair_scores["tokens"] <= budget])
 
 
 def headline(pair_scores: pd.DataFrame) -> pd.DataFrame:

@@ -8,17 +8,23 @@ import pytest
 
 from ray_slm.evaluation.comparison import NOT_EVALUATED, compare_by
 from ray_slm.evaluation.contrasts import A_BPE, A_RAW, B, C, Contrast, paper_contrasts, table3
-from ray_slm.evaluation.pair_scores import equal_tokens, headline
+from ray_slm.evaluation.pair_scores import headline
 from ray_slm.evaluation.statistics import holm
-from ray_slm.evaluation.tables import accuracy_table, band_table, checkpoint_table, layer_table
+from ray_slm.evaluation.tables import (
+    NO_SKILL,
+    accuracy_table,
+    band_table,
+    checkpoint_table,
+    half_skill_table,
+    layer_table,
+)
+from tests.evaluation.frames import decisions
 
 ACCURACIES = {"phone-raw": 0.8, "phone-repeat": 0.65, "speech-hubert": 0.55}
 
 
 @pytest.fixture(scope="module")
 def frame():
-    from tests.evaluation.frames import decisions
-
     parts = [
         decisions(modality, level, task=task, tokens=(500, 1000), draw=i)
         for i, task in enumerate(("sblimp", "swuggy"))
@@ -132,12 +138,6 @@ def test_categorical_columns_change_nothing(frame):
     pd.testing.assert_frame_equal(accuracy_table(compact), accuracy_table(frame), check_dtype=False)
 
 
-def test_the_view_at_equal_tokens_stays_within_the_common_budget(frame):
-    longer = frame.assign(tokens=frame["tokens"] * np.where(frame["modality"] == "phone-raw", 1, 2))
-    view = equal_tokens(longer)
-    assert view.groupby("modality")["tokens"].agg(["min", "max"]).eq(1000).all(axis=None)
-
-
 def test_broken_frames_are_refused(frame):
     with pytest.raises(ValueError, match=r"lacks the columns \['band'\]"):
         headline(frame.drop(columns="band"))
@@ -145,3 +145,22 @@ def test_broken_frames_are_refused(frame):
         headline(frame.iloc[:0])
     with pytest.raises(ValueError, match="correct is nan"):
         headline(frame.assign(correct=np.nan))
+
+
+def layered(levels, num_pairs=400):
+    """One model whose layers have these accuracies."""
+    frames = []
+    for layer, level in enumerate(levels):
+        frame = decisions("m", 0.5, seeds=(0,), num_pairs=num_pairs, num_clusters=num_pairs)
+        frame = frame[(frame["layer"] == 2) & (frame["convention"] == "mean")]
+        right = np.arange(num_pairs) < round(level * num_pairs)
+        frames.append(frame.assign(layer=layer, correct=right.astype(float)))
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_half_of_the_final_skill_is_halfway_between_chance_and_the_last_layer():
+    (row,) = half_skill_table(layered([0.5, 0.62, 0.66, 0.8])).to_dict("records")
+    assert (row["layer"], row["final"], row["half"]) == (2.0, pytest.approx(80), pytest.approx(65))
+    (row,) = half_skill_table(layered([0.5, 0.52, 0.51])).to_dict("records")
+    assert np.isnan(row["layer"])
+    assert row["note"] == NO_SKILL
