@@ -54,7 +54,8 @@ class LibriheavyCorpus:
     ``transcript`` chooses the book's text or the recognizer's (raw manifests only); ``normalizer``
     "cased" keeps case and 15 marks (``text.clean_text``), "upper" letters, digits and apostrophes.
     ``alignment`` says where phones come from; an utterance that its files lack is aligned by
-    ``fall_back``, or goes into quarantine where that is None.  ``inventory`` is the phones.
+    ``fall_back``, or goes into quarantine where that is None; where a text has numerals,
+    pocketsphinx aligns what the recognizer understood.  ``inventory`` is the phones.
     Longer cuts than ``max_seconds`` are left out.  ``max_bad_fraction`` is per quarantine reason.
     """
 

@@ -144,7 +144,9 @@ class CutsInTheMaking:
             detail = "the alignments have no such id; set fall_back to have it aligned"
             raise AlignmentError("ALIGN_MISSING", detail)
         aligner = forced.load(self._places)
-        return Found(forced.timed(aligner, cut.id, pcm_S, text), forced.aligned_by)
+        self.made.counts["numerals aligned as they were recognized"] += bool(cut.spoken)
+        phones = forced.timed(aligner, cut.id, pcm_S, cut.spoken or text)
+        return Found(phones, forced.aligned_by)
 
     def _checked(self, found: TimedPhones, num_samples: int) -> Alignment:
         """The alignment in our phones; how its length and the audio's differ is counted."""

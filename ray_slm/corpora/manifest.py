@@ -5,11 +5,14 @@ files are refused.  Both published forms are read: the raw one (``custom.texts``
 text and a recognizer's) and the extracted ones (``text``).  Spans are in samples at 16 kHz.
 """
 
+import re
+
 import msgspec
 
 from ray_slm.corpora.utterance import SAMPLE_RATE_HZ
 from ray_slm.corpora.validate import BadItem
 
+_DIGIT = re.compile(r"\d")
 TEXTS = ("book", "asr")  # the order of ``custom.texts``
 _LONGEST_SECONDS = 1e6
 OVERRUN_SAMPLES = 320  # a cut may end so much after its recording: it is trimmed and counted
@@ -67,6 +70,7 @@ class _Named(msgspec.Struct):
 class Cut(msgspec.Struct, array_like=True):
     """What is kept of a line: ``audio`` is relative to the audio's root, ``text`` as it stands.
 
+    ``spoken`` is a recognizer's text where a text has numerals, which may be read in many ways.
     A cut that cannot be used has a ``reason``, a quarantine code, and a ``detail``.
     """
 
@@ -78,6 +82,7 @@ class Cut(msgspec.Struct, array_like=True):
     speaker: str = ""
     book: str = ""
     text: str = ""
+    spoken: str = ""
     trimmed: int = 0
     reason: str = ""
     detail: str = ""
@@ -127,6 +132,7 @@ class ManifestReader:
         if start < 0 or num_samples <= 0 or excess > OVERRUN_SAMPLES or excess >= num_samples:
             span = f"samples {start} to {start + num_samples}"
             raise BadItem("CUT_SPAN", f"{span} of a recording of {cut.recording.num_samples}")
+        text = self._text(speech)
         return Cut(
             id=cut.id,
             line=number,
@@ -135,7 +141,8 @@ class ManifestReader:
             num_samples=num_samples - excess,
             speaker=speech.speaker or "",
             book=audio.rpartition("/")[0].rpartition("/")[2],
-            text=self._text(speech),
+            text=text,
+            spoken=_recognized(speech) if _DIGIT.search(text) else "",
             trimmed=excess,
         )
 
@@ -178,6 +185,11 @@ class ManifestReader:
         for source in named.recording.sources if named.recording else ():
             self._refuse_unsafe(number, source.type, "")
         return Cut(id=named.id, line=number, reason="MANIFEST_LINE", detail=str(error))
+
+
+def _recognized(speech: _Supervision) -> str:
+    texts = speech.custom.texts if speech.custom else ()
+    return texts[TEXTS.index("asr")] if len(texts) == len(TEXTS) else ""
 
 
 def _only_source(cut: _Cut) -> _Source:

@@ -39,8 +39,8 @@ SCHEMA = pa.schema(
 class Utterance:
     """One utterance: where its audio lies, what is said, and when each phone ends.
 
-    ``audio`` is a path relative to the corpus folder; ``start`` and ``num_samples`` cut it at
-    16 kHz.  ``phones`` (stressed ARPAbet, SIL, SPN) and ``ends`` (samples, strictly rising) are
+    ``audio`` is a path relative to the corpus folder, or ``PLACE:path`` where it was not copied;
+    ``start`` and ``num_samples`` cut it at 16 kHz.  ``phones`` (stressed ARPAbet, SIL, SPN) and ``ends`` (samples, strictly rising) are
     of equal length.  ``aligned_by`` says where the ends come from, e.g. "synthesis timings".
     """
 

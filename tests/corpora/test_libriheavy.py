@@ -339,6 +339,27 @@ def test_without_any_alignment_pocketsphinx_finds_the_phones(shape, places, tmp_
     assert np.mean(same) > 0.7
 
 
+def test_numerals_are_aligned_as_they_were_recognized(mine, places, tmp_path):
+    corpus, at = mine
+
+    def with_numeral(lines):
+        for number, text in enumerate(lines):
+            line = json.loads(text)
+            if number < 2:
+                book, heard = line["supervisions"][0]["custom"]["texts"]
+                line["supervisions"][0]["custom"]["texts"] = [f"12 {book}", heard][: 2 - number]
+            yield json.dumps(line)
+
+    rewrite(manifest(at), with_numeral)
+    lines = gzip.decompress(manifest(at).read_bytes()).decode().splitlines()
+    first, second = (json.loads(line)["id"] for line in lines[:2])
+    forced = dataclasses.replace(corpus, alignment=ForcedAlignment())
+    summary, after, quarantined = outcome(forced, {**at, **places}, tmp_path / "out")
+    assert after[first].transcript.startswith("12 ")
+    assert quarantined[second]["reason"] == "TEXT_DIGITS"
+    assert summary["counts"]["numerals aligned as they were recognized"] == 1
+
+
 def test_held_out_sentences_are_of_books_nobody_trains_on(shape, tmp_path):
     corpus, at = shaped_corpus(shape)
     prepare_all(corpus, tmp_path, at)
