@@ -40,8 +40,9 @@ class Utterance:
     """One utterance: where its audio lies, what is said, and when each phone ends.
 
     ``audio`` is a path relative to the corpus folder, or ``PLACE:path`` where it was not copied;
-    ``start`` and ``num_samples`` cut it at 16 kHz.  ``phones`` (stressed ARPAbet, SIL, SPN) and ``ends`` (samples, strictly rising) are
-    of equal length.  ``aligned_by`` says where the ends come from, e.g. "synthesis timings".
+    ``start`` and ``num_samples`` cut it at 16 kHz.  ``phones`` (of the corpus's inventory) and
+    ``ends`` (samples, strictly rising) are of equal length.  ``aligned_by`` says where the ends
+    come from, e.g. "synthesis timings".
     """
 
     id: str
