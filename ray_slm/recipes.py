@@ -10,7 +10,7 @@ from ray_slm.corpora.corpus import Corpus
 from ray_slm.evaluation.contrasts import Contrast
 from ray_slm.modalities.modality import Stream
 from ray_slm.tasks.continuation import Continuation, UnitVocoder
-from ray_slm.tasks.task import Task
+from ray_slm.tasks.task import NamedTask
 from ray_slm.training.scale import Batching, Ending, Optimizer, Scale
 
 
@@ -27,7 +27,7 @@ class PrepareItems:
     """Make the items of a task from a prepared corpus, spoken in each voice."""
 
     REVISION: ClassVar[int] = 1
-    task: Task
+    task: NamedTask
     voices: tuple[str, ...]
     voice_rung: str
     num_shards: int

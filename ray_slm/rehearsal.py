@@ -1,8 +1,8 @@
 """What a study at paper scale is rehearsed on: a small corpus of the same shape, small weights.
 
 The corpus is the laptop's, written down as Libriheavy and Libri-Light are published, with Kaldi's
-alignments; the encoder is a HuBERT with random weights.  Both come from what `make setup` fetched,
-once into a folder, and are pinned by what was found there.
+alignments; benchmarks are small ones in the published layouts; the encoder is a HuBERT with random
+weights.  All come from what `make setup` fetched, once into a folder, and are pinned by digest.
 """
 
 import hashlib
@@ -11,10 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from ray_slm.benchmark_shapes import write_stories, write_zerospeech
 from ray_slm.corpora.libriheavy import LibriheavyCorpus
 from ray_slm.scheduling.folders import write_atomically
+from ray_slm.tasks import spoken_tsc, zerospeech_sblimp, zerospeech_swuggy
 from ray_slm.units.hubert import HubertLayer
 
+BENCHMARKS = (zerospeech_swuggy.TASK, zerospeech_sblimp.TASK, spoken_tsc.TASK)
 ENCODER = "hubert-large-ll60k"
 READY = "kit.json"
 ALIGNMENT = "per-frame"
@@ -39,6 +42,7 @@ class Kit(NamedTuple):
 
     corpus: LibriheavyCorpus
     extractor: HubertLayer
+    digests: dict[str, str]  # of the benchmarks, by the task's name
     places: dict[str, Path]
 
 
@@ -59,13 +63,23 @@ def open_kit(folder: Path, assets: Mapping[str, Path]) -> Kit:
     )
     shaped = shaped_corpus(shape, alignment=ALIGNMENT)
     extractor = HubertLayer(checkpoint=ENCODER, layer=LAYER, sha256=facts["encoder_sha256"])
-    return Kit(shaped.corpus, extractor, {**shaped.places, ENCODER: folder / ENCODER})
+    benchmarks = {task.place: folder / task.place for task in BENCHMARKS}
+    digests = {task.name: task.digest_of(folder / task.place) for task in BENCHMARKS}
+    return Kit(
+        corpus=shaped.corpus,
+        extractor=extractor,
+        digests=digests,
+        places={**shaped.places, **benchmarks, ENCODER: folder / ENCODER},
+    )
 
 
 def _make(folder: Path, assets: Mapping[str, Path]) -> None:
     from ray_slm.corpora.corpus import prepare_all
     from ray_slm.corpora.laptop import LaptopCorpus
     from ray_slm.corpora.libriheavy_shape import build
+    from ray_slm.tasks.sblimp import Sblimp
+    from ray_slm.tasks.swuggy import Swuggy
+    from ray_slm.tasks.topic_story_cloze import TopicStoryCloze
 
     spoken = LaptopCorpus(
         train_hours=0.1,
@@ -79,6 +93,11 @@ def _make(folder: Path, assets: Mapping[str, Path]) -> None:
     )
     prepare_all(spoken, folder / "laptop", assets)
     build(folder / "laptop", folder / "shape")
+    zerospeech, _, tsc = (folder / task.place for task in BENCHMARKS)
+    sentences = Sblimp(num_pairs_per_phenomenon=1, min_count=1, min_words=1, min_phenomena=1)
+    words, stories = Swuggy(num_pairs=6, min_count=1), TopicStoryCloze(num_pairs=4)
+    write_zerospeech(zerospeech, folder / "laptop", words, sentences, assets)
+    write_stories(tsc, folder / "laptop", stories, assets)
     digest = _save_encoder(folder / ENCODER)
     write_atomically(folder / READY, json.dumps({"encoder_sha256": digest}))
 

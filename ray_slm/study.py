@@ -17,7 +17,7 @@ from ray_slm.evaluation.contrasts import Contrast
 from ray_slm.modalities.modality import Modality
 from ray_slm.rehearsal import Kit
 from ray_slm.tasks.continuation import Continuation
-from ray_slm.tasks.task import Task
+from ray_slm.tasks.task import NamedTask
 from ray_slm.training.scale import Batching, Ending, Optimizer, Scale
 
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}$")
@@ -41,7 +41,7 @@ class Study:
     optimizer: Optimizer
     batching: Batching
     checkpoint_hours: tuple[float, ...]
-    tasks: tuple[Task, ...]
+    tasks: tuple[NamedTask, ...]
     item_voices: tuple[str, ...]
     item_voice_rung: str = "flite"
     item_shards: int = 2

@@ -19,7 +19,7 @@ LAYERS = (
     ("scheduling.lease", "scheduling.exchange"),
     ("scheduling.identity", "scheduling.stage", "scheduling.records"),
     ("scheduling.store", "scheduling.runner", "scheduling.places"),
-    ("rehearsal",),
+    ("benchmark_shapes", "rehearsal"),
     ("study", "studies", "recipes", "scheduling.plan", "scheduling.token_stages")
     + ("scheduling.evaluation_stages", "scheduling.continuation_stages"),
     ("report", "tracking", "tracked", "terminal", "token_table"),

@@ -33,11 +33,10 @@ SCALES = (
     r"scale\.(name|layers|heads|kv_heads|width|ffn)$",
     r"batching\.utterances_per_step$",
     r"checkpoint_hours(\[\d+\])?$",
-    r"tasks\[\d\]\.(num_pairs|num_pairs_per_phenomenon|min_count|min_words|min_phenomena)$",
+    r"tasks\[\d\]\.digest$",
     r"continuation\.(num_prompts|num_samples|max_seconds)$",
     r"continuation\.(transcriber\.(checkpoint|sha256)|judge\.(name|sha256))$",
     r"continuation\.vocoder\.(width|layers|steps|sample_minutes)$",
-    r"item_voices(\[\d\])?$",
     r"item_shards$",
     r"train_(workers|cpus|gpus|compiled)$",
     r"(encode|evaluate)_gpus$",
@@ -69,6 +68,7 @@ def test_it_is_the_papers_study():
     assert study.batching.utterances_per_step == 128
     assert num_parameters(study.scale, table_size(2048)) == 977_627_136
     assert len({s.name.split("/")[-1] for s in STAGES if isinstance(s.recipe, Evaluate)}) == 4
+    assert [task.title for task in study.tasks] == ["sWUGGY", "sBLIMP", "tSC"]
     assert study.modalities[-1].stream.num_units == 2048
     assert study.modalities[-1].stream.form is Form.AUDIO
     assert study.checkpoint_hours[-1] < 50_794, "within the first epoch"

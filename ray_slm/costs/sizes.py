@@ -13,7 +13,7 @@ from ray_slm.modalities.modality import Modality
 from ray_slm.scheduling.plan import mean_seconds
 from ray_slm.scheduling.stage import Stage
 from ray_slm.study import Study
-from ray_slm.tasks.task import Task
+from ray_slm.tasks.task import NamedTask
 from ray_slm.training.scale import table_size
 
 FLAC_BYTES_PER_HOUR = 60e6  # speech, 16 kHz, one channel
@@ -66,18 +66,18 @@ def is_aligned_here(corpus: Corpus) -> bool:
     return isinstance(getattr(corpus, "alignment", None), ForcedAlignment)
 
 
-def num_items(task: Task) -> int:
+def num_items(task: NamedTask) -> int:
     """Sides of pairs, or prompts with their samples."""
     return 2 * _pairs_and_seconds(task)[0]
 
 
-def item_hours(task: Task) -> float:
+def item_hours(task: NamedTask) -> float:
     """Audio of all items in one voice."""
     pairs, seconds = _pairs_and_seconds(task)
     return 2 * pairs * seconds / 3600
 
 
-def _pairs_and_seconds(task: Task) -> tuple[int, float]:
+def _pairs_and_seconds(task: NamedTask) -> tuple[int, float]:
     pairs, seconds = PUBLISHED.get(task.name, UNKNOWN_TASK)
     per_phenomenon = getattr(task, "num_pairs_per_phenomenon", None)
     if per_phenomenon is not None:

@@ -19,23 +19,24 @@ from ray_slm.modalities import (
     text_raw,
 )
 from ray_slm.modalities.modality import Stream
-from ray_slm.rehearsal import Kit
+from ray_slm.rehearsal import BENCHMARKS, Kit
 from ray_slm.study import Study
 from ray_slm.tasks.continuation import Continuation, Judge, Transcriber, UnitVocoder
-from ray_slm.tasks.sblimp import Sblimp
-from ray_slm.tasks.swuggy import Swuggy
-from ray_slm.tasks.topic_story_cloze import TopicStoryCloze
 from ray_slm.training.scale import TINYLLAMA, Batching, Optimizer
 
 # The digest in the address of OpenAI's own file.
 WHISPER_LARGE_V3 = "e5b1a55b89c1367dacf97e3e19bfd829a01529dbfdeefa8caeb59b3f1b81dadb"
 
+CONTINUATION = Continuation(
+    transcriber=Transcriber(checkpoint="whisper-large-v3", sha256=WHISPER_LARGE_V3),
+    judge=Judge(name="llama-3.1-8b", sha256=""),
+)
+
 STUDY = Study(
     name="paper",
     question="Why are speech language models harder to train than text models?",
     notice=(
-        "At the paper's scale, with our own choices where it states none; the items of the "
-        "tasks are made from the corpus and spoken by flite, not the published benchmarks."
+        "At the paper's scale, with our own choices where it states none: docs/decisions/0045."
     ),
     corpus=LibriheavyCorpus(alignment=KaldiPhones(digest="", form="per-frame")),
     modalities=(
@@ -50,16 +51,9 @@ STUDY = Study(
     optimizer=Optimizer(schedule="wsd-branches"),
     batching=Batching(utterances_per_step=128),
     checkpoint_hours=(0.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0, 20_000.0, 43_000.0),
-    tasks=(
-        Swuggy(num_pairs=5_000),
-        Sblimp(num_pairs_per_phenomenon=330),
-        TopicStoryCloze(num_pairs=500),
-    ),
-    continuation=Continuation(
-        transcriber=Transcriber(checkpoint="whisper-large-v3", sha256=WHISPER_LARGE_V3),
-        judge=Judge(name="llama-3.1-8b", sha256=""),
-    ),
-    item_voices=("slt", "kal16", "rms", "awb"),
+    tasks=BENCHMARKS,
+    continuation=CONTINUATION,
+    item_voices=("slt",),  # nothing is spoken: the benchmarks have voices of their own
     item_shards=32,
     seeds=(0,),
     precision="bf16",
@@ -75,15 +69,7 @@ STUDY = Study(
 
 def rehearse(kit: Kit) -> Study:
     """The same study with everything scaled down to the stand-ins of ``kit``."""
-    units = replace(
-        speech_hubert.STREAM, extractor=kit.extractor, num_units=32, sample_minutes=2, num_inits=1
-    )
-    small: dict[str, Stream] = {
-        "text-bpe": text_bpe.TextBpe(vocab_size=160),
-        "phone-bpe": phone_bpe.PhoneBpe(vocab_size=160),
-        "speech-hubert": units,
-    }
-    assert STUDY.continuation is not None
+    small = _streams(kit)
     return replace(
         STUDY,
         name="paper-rehearsal",
@@ -93,21 +79,8 @@ def rehearse(kit: Kit) -> Study:
         scale=replace(TINYLLAMA, name="rehearsal", layers=2, heads=2, kv_heads=1, width=64, ffn=96),
         batching=Batching(utterances_per_step=8),
         checkpoint_hours=(0.0, 0.02, 0.05),
-        tasks=(
-            Swuggy(num_pairs=6, min_count=1),
-            Sblimp(num_pairs_per_phenomenon=1, min_count=1, min_words=1, min_phenomena=1),
-            TopicStoryCloze(num_pairs=4),
-        ),
-        continuation=replace(
-            STUDY.continuation,
-            num_prompts=2,
-            num_samples=1,
-            max_seconds=8.0,
-            transcriber=Transcriber(),
-            judge=Judge(),
-            vocoder=UnitVocoder(width=32, layers=2, steps=20, sample_minutes=2.0),
-        ),
-        item_voices=("slt", "kal16"),
+        tasks=tuple(replace(task, digest=kit.digests[task.name]) for task in BENCHMARKS),
+        continuation=_short(CONTINUATION),
         item_shards=1,
         train_workers=1,
         train_cpus=0.3,
@@ -115,4 +88,27 @@ def rehearse(kit: Kit) -> Study:
         train_compiled=False,
         encode_gpus=0.0,
         evaluate_gpus=0.0,
+    )
+
+
+def _streams(kit: Kit) -> dict[str, Stream]:
+    units = replace(
+        speech_hubert.STREAM, extractor=kit.extractor, num_units=32, sample_minutes=2, num_inits=1
+    )
+    return {
+        "text-bpe": text_bpe.TextBpe(vocab_size=160),
+        "phone-bpe": phone_bpe.PhoneBpe(vocab_size=160),
+        "speech-hubert": units,
+    }
+
+
+def _short(continuation: Continuation) -> Continuation:
+    return replace(
+        continuation,
+        num_prompts=2,
+        num_samples=1,
+        max_seconds=8.0,
+        transcriber=Transcriber(),
+        judge=Judge(),
+        vocoder=UnitVocoder(width=32, layers=2, steps=20, sample_minutes=2.0),
     )

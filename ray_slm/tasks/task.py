@@ -33,6 +33,20 @@ class Items(NamedTuple):
     remarks: dict[str, object]
 
 
+class NamedTask(Protocol):
+    """What every task has, whether its pairs are made, read or recorded."""
+
+    @property
+    def name(self) -> str:
+        """As in addresses."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """As printed."""
+        ...
+
+
 class Task(Protocol):
     """A frozen dataclass with these members; every field is identity.
 
