@@ -7,9 +7,13 @@ Every Parquet file of a study goes through here.
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROW_GROUP = 16_384  # bounds what a reader of batches holds
 BUFFER_BYTES = 1 << 20
@@ -68,3 +72,18 @@ def read_facts(path: Path) -> dict[str, str]:
     """The key-value pairs a file carries beside its columns."""
     found: Mapping[bytes, bytes] = pq.read_metadata(path).metadata or {}
     return {key.decode(): value.decode() for key, value in found.items()}
+
+
+def write_frame(path: Path, frame: "pd.DataFrame") -> None:
+    """Write a frame, without its index; there entirely or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    frame.to_parquet(draft, index=False, write_page_checksum=True)
+    draft.replace(path)
+
+
+def read_frame(path: Path) -> "pd.DataFrame":
+    """A frame.  Raises OSError for a page that is not as written."""
+    import pandas as pd
+
+    return pd.read_parquet(path, page_checksum_verification=True)

@@ -49,3 +49,16 @@ def test_a_flipped_bit_in_a_page_is_found_by_every_way_of_reading(table, tmp_pat
             parquet.read_table(path)
         with pytest.raises(OSError, match=r"(?i)crc|checksum|corrupt"):
             list(parquet.read_batches(path, ["value"], 100))
+
+
+def test_a_frame_comes_back_and_a_flipped_bit_in_it_is_found(table, tmp_path):
+    frame, path = table.to_pandas(), tmp_path / "new" / "f.parquet"
+    parquet.write_frame(path, frame)
+    assert parquet.read_frame(path).equals(frame)
+    chunk = pq.read_metadata(path).row_group(0).column(1)
+    content = bytearray(path.read_bytes())
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    content[start + chunk.total_compressed_size // 2] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(OSError, match=r"(?i)crc|checksum|corrupt"):
+        parquet.read_frame(path)

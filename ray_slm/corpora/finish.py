@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-import pyarrow.parquet as pq
-
+from ray_slm import parquet
 from ray_slm.corpora.utterance import (
     SAMPLE_RATE_HZ,
     Quarantined,
@@ -89,7 +88,7 @@ class _Books:
 
     def add(self, shard: int, merged: TextIO) -> None:
         """Count a shard, and append what it left out to the list of all shards."""
-        table = pq.read_table(shard_path(self._folder, shard), columns=_COLUMNS)
+        table = parquet.read_table(shard_path(self._folder, shard), _COLUMNS)
         rows = table.to_pylist()
         path = quarantine_path(self._folder, shard)
         lines = path.read_text().splitlines() if path.is_file() else []

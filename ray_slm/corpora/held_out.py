@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
-
+from ray_slm import parquet
 from ray_slm.corpora.novels import split_sentences
 from ray_slm.corpora.utterance import num_shards, shard_path
 
@@ -77,7 +76,7 @@ def held_out_passages(
     trained: set[str] = set()
     held: list[Held] = []
     for path in tables:
-        for row in pq.read_table(path, columns=["split", *Held._fields]).to_pylist():
+        for row in parquet.read_table(path, ["split", *Held._fields]).to_pylist():
             if row.pop("split") == "train":
                 trained.add(row["book"])
             else:
@@ -94,7 +93,7 @@ def trained_on(folder: Path, column: str) -> list[str]:
     """Values of a column (audio, book, speaker) that training and other splits share, sorted."""
     values: dict[bool, set[str]] = {True: set(), False: set()}
     for shard in range(num_shards(folder)):
-        table = pq.read_table(shard_path(folder, shard), columns=["split", column])
+        table = parquet.read_table(shard_path(folder, shard), ["split", column])
         for split, value in zip(
             *(table[name].to_pylist() for name in ("split", column)), strict=True
         ):

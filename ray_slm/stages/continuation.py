@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ray_slm import parquet
 from ray_slm.continuation.speech import Said, Say, say_phones, say_text, say_units, write_mp3
 from ray_slm.continuation.transcribe import word_errors
 from ray_slm.continuation.vocoder import open_vocoder
@@ -22,7 +23,7 @@ from ray_slm.recipes import Evaluate, PreparePrompts, Tokenize
 from ray_slm.scheduling.stage import Stage
 from ray_slm.stages import tokenize
 from ray_slm.stages.chain import hear, judged, open_chain
-from ray_slm.stages.prompts import SPLIT, read_prompts, write_frame
+from ray_slm.stages.prompts import SPLIT, read_prompts
 from ray_slm.stages.site import Site, made_with
 from ray_slm.tasks.continuation import Continuation, sample_seed
 from ray_slm.tokens import TokenStore
@@ -70,7 +71,7 @@ def continue_at(stage: Stage, site: Site, model: Llama) -> None:
     for row, one in zip(rows, said, strict=True):
         if len(one.waveform_S):
             write_mp3(folder / audio_file(row.prompt, row.kind, row.sample), one.waveform_S)
-    write_frame(frame, folder / SAMPLES)
+    parquet.write_frame(folder / SAMPLES, frame)
     site.store.commit(stage, summary=_summary(frame, lost), made=made_with())
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ray_slm import parquet
 from ray_slm.evaluation.layers import LayeredModel, load_model, specials_of
 from ray_slm.evaluation.likelihood import score, score_frame
 from ray_slm.evaluation.pair_scores import default_convention
@@ -55,9 +56,7 @@ def _evaluate_task(stage: Stage, site: Site, model: LayeredModel, model_folder: 
     frame = score_frame(table, store.ids, [n / 16_000 for n in store.num_samples])
     folder = site.store.path(stage.address)
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f"{SCORES}.tmp"
-    frame.to_parquet(draft, index=False)
-    draft.replace(folder / SCORES)
+    parquet.write_frame(folder / SCORES, frame)
     pairs = read_pairs(site.store.path(stage.inputs["items"].address))
     quarantined = quarantined_ids(site.store.path(stage.inputs["tokens"].address))
     accuracy = _accuracy(pairs, frame, quarantined)
@@ -80,7 +79,7 @@ def _tokens(folder: Path) -> TokenStore:
 
 def read_pairs(items: Path) -> pd.DataFrame:
     """The pairs of a task: columns are the fields of ``tasks.task.Pair``."""
-    return pd.read_parquet(items / "pairs.parquet")
+    return parquet.read_frame(items / "pairs.parquet")
 
 
 def quarantined_ids(folder: Path) -> frozenset[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ray_slm import parquet
 from ray_slm.evaluation import official, tables
 from ray_slm.evaluation.conventions import CONVENTIONS, DEFAULT_CONVENTION, flip_table
 from ray_slm.evaluation.pairs import decide
@@ -27,7 +28,7 @@ def pair_scores(grid: Grid, store: Store) -> pd.DataFrame:
     frames = []
     for candidate, task, stage in grid.evaluations:
         pairs = read_pairs(store.path(stage.inputs["items"].address))
-        scores = pd.read_parquet(store.path(stage.address) / SCORES)
+        scores = parquet.read_frame(store.path(stage.address) / SCORES)
         kept = scores[~scores["utterance"].isin(lost[task])]
         frame = decide(pairs, kept, quarantined=lost[task])
         frame["modality"], frame["task"] = candidate.label, task
@@ -96,8 +97,8 @@ def official_frame(
     path = store.path(stage.inputs["items"].address) / GOLD
     if not path.is_file():
         return None
-    gold = pd.read_parquet(path)
-    scores = pd.read_parquet(store.path(stage.address) / SCORES)
+    gold = parquet.read_frame(path)
+    scores = parquet.read_frame(store.path(stage.address) / SCORES)
     if set(gold["utterance"]) - set(scores["utterance"]):
         return None
     return official.item_scores(gold, scores, convention)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ray_slm import parquet
 from ray_slm.corpora.synthesis import load_speaker
 from ray_slm.recipes import PrepareItems
 from ray_slm.scheduling.stage import Stage
@@ -69,9 +70,7 @@ def finish_items(stage: Stage, site: Site, folder: Path) -> dict[str, object]:
         return items.finish_items(folder, _items(content), recipe.voices)
     voices = sorted({row["voice"] for row in content["recordings"]})
     candidates = len(content["recordings"])
-    draft = folder / f"{GOLD}.tmp"
-    pd.DataFrame(content["gold"]).to_parquet(draft, index=False)
-    draft.replace(folder / GOLD)
+    parquet.write_frame(folder / GOLD, pd.DataFrame(content["gold"]))
     return items.finish_items(folder, _items(content), voices, candidates=candidates)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ray_slm import parquet
 from ray_slm.corpora.audio import read_audio
 from ray_slm.corpora.lexicon import pocketsphinx_pronunciations
 from ray_slm.corpora.utterance import SAMPLE_RATE_HZ, read_utterances, write_utterances
@@ -56,7 +57,7 @@ def prepare_prompts(stage: Stage, site: Site) -> None:
         about |= {"prompt_seconds": float(prompt.prompt.duration)}
         written = {f"written_{name}": value for name, value in figures.items()}
         rows.append({**about, **row, "errors": errors, "words": words, **written})
-    write_frame(pd.DataFrame(rows), folder / PROMPTS)
+    parquet.write_frame(folder / PROMPTS, pd.DataFrame(rows))
     sums = {name: sum(int(str(row[name])) for row in rows) for name in ("errors", "words")}
     summary: dict[str, object] = {"num_prompts": len(rows), **sums}
     site.store.commit(stage, summary=summary, made=made_with())
@@ -92,14 +93,7 @@ def fit_vocoder(stage: Stage, site: Site) -> None:
 
 def read_prompts(folder: Path) -> pd.DataFrame:
     """One row per prompt: prompt (id), text, rest, speaker, and how the recorded rest is heard."""
-    return pd.read_parquet(folder / PROMPTS)
-
-
-def write_frame(frame: pd.DataFrame, path: Path) -> None:
-    """Write a Parquet file that is there entirely or not at all."""
-    draft = path.with_name(f"{path.name}.tmp")
-    frame.to_parquet(draft, index=False)
-    draft.replace(path)
+    return parquet.read_frame(folder / PROMPTS)
 
 
 def _write_items(

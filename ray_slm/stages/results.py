@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ray_slm import token_table
+from ray_slm import parquet, token_table
 from ray_slm.evaluation import pairs as joins
 from ray_slm.recipes import Train
 from ray_slm.scheduling.stage import Stage
@@ -39,7 +39,7 @@ def pair_scores(report: Stage, store: Store) -> pd.DataFrame:
     frames = []
     for (_, modality, seed, tokens, task), stage in done(report, "evaluate", store):
         pairs = read_pairs(store.path(stage.inputs["items"].address))
-        scores = pd.read_parquet(store.path(stage.address) / SCORES)
+        scores = parquet.read_frame(store.path(stage.address) / SCORES)
         kept = scores[~scores["utterance"].isin(dropped.get(task, set()))]
         frame = joins.decide(pairs, kept, quarantined=dropped.get(task, set()))
         frame["modality"], frame["seed"] = modality, int(seed.removeprefix("seed-"))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ray_slm import parquet
 from ray_slm.evaluation.generation_tables import log_perplexity
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import Store
@@ -36,7 +37,7 @@ def continued(report: Stage, store: Store) -> Continued:
             prompts[column] = [_clip(folder, file, part, clips) for file in files]
     for (_, modality, seed, tokens, _), stage in results.done(report, "continue", store):
         folder = store.path(stage.address)
-        frame = pd.read_parquet(folder / SAMPLES)
+        frame = parquet.read_frame(folder / SAMPLES)
         keys = zip(frame["prompt"], frame["kind"], frame["sample"], strict=True)
         frame["audio"] = [_clip(folder, audio_file(*key), modality + seed, clips) for key in keys]
         frame["perplexity"] = np.exp(log_perplexity(frame))
