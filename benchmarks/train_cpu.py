@@ -5,11 +5,11 @@ All three train the same model on the same utterances in the same order and prec
 whatever else the machine does hits all alike.  Hugging Face's side is its own Llama with SDPA,
 each step's utterances padded to their longest (``--hf-rows 16``: in micro-batches of 16, each
 padded to its own longest, which wastes less and fits a cache better).  The bare loop has its
-batches packed beforehand and keeps no journal, no checkpoint and no check.  Ratios are of useful tokens (units and EOS) per
-CPU second, summed over one median turn of every modality; wall-clock ratios stand beside them.
-Data wait is a share of our wall time.  A checkpoint's cost is timed to the last byte on the disk,
-as if training stood still meanwhile, and divided by the interval at which the product takes them
-(Young/Daly, ``training.writing``).
+batches packed beforehand and keeps no journal, no checkpoint and no check.  Ratios are of useful
+tokens (units and EOS) per CPU second, summed over one median turn of every modality; wall-clock
+ratios stand beside them.  Data wait is a share of our wall time.  A checkpoint's cost is timed to
+the last byte on the disk, as if training stood still meanwhile, and divided by the interval at
+which the product takes them (Young/Daly, ``training.writing``).
 """
 # ruff: noqa: E402 (beside this file lies a tokenize.py that Python's own modules must not find)
 
