@@ -126,6 +126,17 @@ def test_models_of_a_study_and_of_others_share_one_table(study, store, known, el
     assert done == {a: store.path(a).stat().st_mtime_ns for a in done}, "nothing is done twice"
 
 
+def test_bf16_is_scored_beside_fp32_and_its_flips_are_counted(study, store, known):
+    asked = wanted(["text-raw/seed-0"], ["storycloze"])
+    evaluating.evaluate(study, asked, store, known)
+    halved = asked._replace(precision="bf16")
+    rows = evaluated.rows(evaluating.evaluate(study, halved, store, known), store)
+    assert all(0 <= row["flipped_by_bf16"] <= row["num_pairs"] for row in rows)
+    assert "unlike fp32" in evaluated.table_text(rows)
+    with pytest.raises(ValueError, match="--precision 'fp16'"):
+        evaluating.wanted([], [], None, "fp16", "local")
+
+
 def test_a_submission_holds_every_file_of_the_benchmark(study, store, known, tmp_path):
     label = trained(study)[0].label
     grid = evaluating.evaluate(study, wanted([label], ["zerospeech-swuggy"]), store, known)

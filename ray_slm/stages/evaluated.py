@@ -3,6 +3,7 @@
 Items that one of the compared models cannot read are left out for all of them on that task.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pandas as pd
 from ray_slm import parquet
 from ray_slm.evaluation import official, tables
 from ray_slm.evaluation.conventions import CONVENTIONS, DEFAULT_CONVENTION, flip_table
+from ray_slm.evaluation.pair_scores import default_convention
 from ray_slm.evaluation.pairs import decide
+from ray_slm.recipes import Evaluate
 from ray_slm.scheduling.evaluation_stages import Grid
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import Store
@@ -65,6 +68,7 @@ def rows(grid: Grid, store: Store) -> list[dict[str, object]]:
                 },
                 "half_skill_layer": _known(skill.loc[(candidate.label, task), "layer"]),
                 "official": _official(stage, store),
+                "flipped_by_bf16": _flipped_by_bf16(stage, store),
             }
         )
     return found
@@ -73,6 +77,22 @@ def rows(grid: Grid, store: Store) -> list[dict[str, object]]:
 def _known(value: float) -> float | None:
     """JSON has no NaN."""
     return None if pd.isna(value) else float(value)
+
+
+def _flipped_by_bf16(stage: Stage, store: Store) -> int | None:
+    """Pairs that bf16 decides unlike fp32; None in fp32, or where fp32 was never run."""
+    twin = dataclasses.replace(stage, recipe=Evaluate(precision="fp32"))
+    if twin.address == stage.address or not store.has(twin.address):
+        return None
+    pairs = read_pairs(store.path(stage.inputs["items"].address))
+    lost = quarantined_ids(store.path(stage.inputs["tokens"].address))
+    decided = []
+    for each in (stage, twin):
+        scores = pd.read_parquet(store.path(each.address) / SCORES)
+        frame = decide(pairs, scores, quarantined=lost)
+        headline = default_convention(frame[frame["layer"] == frame["layer"].max()])
+        decided.append(headline.set_index("pair")["correct"])
+    return int((decided[0] != decided[1]).sum())
 
 
 def _official(stage: Stage, store: Store) -> dict[str, float]:
@@ -151,6 +171,9 @@ def table_text(found: Sequence[Mapping]) -> str:
         official_figures = ", ".join(f"{k} {v:.2f}" for k, v in row["official"].items())
         lines.append(line + (f"   official: {official_figures}" if official_figures else ""))
     lines.append(f"percent right; in parentheses: decisions unlike those of {DEFAULT_CONVENTION!r}")
+    bf16 = [row["flipped_by_bf16"] for row in found if row["flipped_by_bf16"] is not None]
+    if bf16:
+        lines.append(f"bf16 decides {sum(bf16)} pairs unlike fp32")
     notes = sorted({str(row["note"]) for row in found if row["note"]})
     return "\n".join([*lines, *(f"intervals: {note}" for note in notes)])
 
