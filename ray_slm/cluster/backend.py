@@ -5,9 +5,8 @@ actors.  A steering process per stage would cost seconds of start-up and hundred
 """
 
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from threading import Condition, Lock
@@ -16,7 +15,7 @@ import ray
 
 from ray_slm import recipes
 from ray_slm.cluster import notice
-from ray_slm.cluster.evaluate import evaluate_wave
+from ray_slm.cluster.evaluate import Ended, Evaluations
 from ray_slm.cluster.prepare import prepare
 from ray_slm.cluster.retries import despite_losses
 from ray_slm.cluster.tokenize import ENCODER_CPUS, LIGHT_CPUS, fit_codebook, tokenize
@@ -29,10 +28,9 @@ from ray_slm.scheduling.stage import Stage
 from ray_slm.stages import local
 from ray_slm.stages.site import Site
 
-WAVE_PATIENCE_SECONDS = 3.0  # a Tune grid costs seconds to start: let a few checkpoints gather
+MOST_EVALUATORS = 16  # of a cluster that can grow
+CPUS_PER_EVALUATOR = 4  # of one that cannot: training needs its processors
 MOST_THREADS = 256  # all but the running ones sleep
-
-Errors = Mapping[str, BaseException]  # by address
 
 
 @ray.remote(max_retries=2)
@@ -47,13 +45,15 @@ class RayBackend:
     ``capacity`` is what the cluster has when it cannot grow: a run beyond it is refused.
     """
 
-    def __init__(self, site: Site, capacity: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, site: Site, plan: Sequence[Stage], capacity: Mapping[str, float] | None = None
+    ) -> None:
         self._site, self._capacity = site, capacity
         self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="stage")
-        self._stages: dict[Future[Errors], list[Stage]] = {}
-        self._gathering: list[Stage] = []
-        self._gathering_since = 0.0
-        self._wave: Future[Errors] | None = None
+        self._stages: dict[Future[None], Stage] = {}
+        self._ready: list[Stage] = []  # evaluations
+        most = int(capacity.get("CPU", 1)) // CPUS_PER_EVALUATOR if capacity else MOST_EVALUATORS
+        self.evaluations = Evaluations(plan, site, max(1, most))
         self._encoding: defaultdict[str, Lock] = defaultdict(Lock)  # by modality
         # The longest path runs from codebook to the evaluation of speech.  On one machine the
         # start of other training runs would stretch its first steps from seconds to minutes.
@@ -62,27 +62,30 @@ class RayBackend:
         self._watch = Watch()
 
     def submit(self, stage: Stage) -> None:
-        """Start a stage; evaluations gather until the next wave."""
+        """Start a stage; an evaluation at the next `finished`, with others of its checkpoint."""
         if isinstance(stage.recipe, recipes.Evaluate):
-            if not self._gathering:
-                self._gathering_since = time.monotonic()
-            self._gathering.append(stage)
+            self._ready.append(stage)
             return
+        if isinstance(stage.recipe, recipes.Train):
+            self.evaluations.begin()  # an actor is warm before the first checkpoint comes
         if self._capacity and _leads_to_speech(stage):
             with self._encoded:
                 self._unencoded.add(_modality(stage))
         future = self._threads.submit(despite_losses, partial(self._steer, stage))
         future.add_done_callback(partial(self._release, stage))
-        self._stages[future] = [stage]
+        self._stages[future] = stage
 
-    def finished(self) -> list[tuple[Stage, BaseException | None]]:
-        """What ended since the last call; starts the next wave of evaluations."""
-        self._start_wave()
+    def finished(self) -> list[Ended]:
+        """What ended since the last call; starts the evaluations that were submitted."""
+        if self._ready:
+            ready, self._ready = self._ready, []
+            self.evaluations.add(ready)
         for seconds in self._watch.nodes_that_leave():
             for address in self._training():
                 notice.give(address, seconds)
-        ready = [future for future in self._stages if future.done()]
-        return [ended for future in ready for ended in self._collect(future)]
+        done = [future for future in self._stages if future.done()]
+        ended = [(self._stages.pop(future), future.exception()) for future in done]
+        return [*ended, *self.evaluations.ended()]
 
     def save_now(self, patience_seconds: float) -> None:
         """Have every training run save where it is, before the driver leaves."""
@@ -94,9 +97,10 @@ class RayBackend:
 
     def abandon(self) -> None:
         """Wait for no thread: the cluster is about to go."""
+        self.evaluations.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _steer(self, stage: Stage) -> Errors:
+    def _steer(self, stage: Stage) -> None:
         match stage.recipe:
             case recipes.PrepareCorpus() | recipes.PrepareItems():
                 prepare(stage, self._site)
@@ -120,7 +124,6 @@ class RayBackend:
                     notice.forget(stage.address)
             case _:
                 self._execute(stage)
-        return {}
 
     def _refusal(self, stage: Stage) -> str | None:
         """Why the one machine there is can never run this stage."""
@@ -129,7 +132,7 @@ class RayBackend:
         cpus, gpus = self._capacity.get("CPU", 0.0), self._capacity.get("GPU", 0.0)
         return impossible(stage, [Nodes("this machine", cpus, gpus, 1)])
 
-    def _release(self, stage: Stage, future: Future[Errors]) -> None:
+    def _release(self, stage: Stage, future: Future[None]) -> None:
         """Let training start once the corpus is encoded, or never will be."""
         encoded = isinstance(stage.recipe, recipes.Tokenize) and _leads_to_speech(stage)
         if encoded or (_leads_to_speech(stage) and future.exception() is not None):
@@ -146,31 +149,12 @@ class RayBackend:
 
     def _training(self) -> list[str]:
         """Addresses of the training runs that were submitted and have not ended."""
-        stages = [s for f, group in self._stages.items() if not f.done() for s in group]
+        stages = [stage for future, stage in self._stages.items() if not future.done()]
         return [stage.address for stage in stages if isinstance(stage.recipe, recipes.Train)]
 
     def _execute(self, stage: Stage) -> None:
         task = execute.options(name=stage.name, num_cpus=_cpus(stage))
         ray.get(task.remote(stage, self._site))
-
-    def _start_wave(self) -> None:
-        waited = time.monotonic() - self._gathering_since
-        if self._wave is not None or not self._gathering or waited < WAVE_PATIENCE_SECONDS:
-            return
-        wave, self._gathering = self._gathering, []
-        start: Callable[..., Errors] = evaluate_wave
-        self._wave = self._threads.submit(despite_losses, partial(start, wave, self._site))
-        self._stages[self._wave] = wave
-
-    def _collect(self, future: Future[Errors]) -> list[tuple[Stage, BaseException | None]]:
-        stages = self._stages.pop(future)
-        if future is self._wave:
-            self._wave = None
-        error = future.exception()
-        if error is not None:
-            return [(stage, error) for stage in stages]
-        errors = future.result()
-        return [(stage, errors.get(stage.address)) for stage in stages]
 
 
 def _leads_to_speech(stage: Stage) -> bool:

@@ -45,7 +45,8 @@ def ray_backend(site: Site, stages: Sequence[Stage]) -> Iterator[Backend]:
         runtime_env={"env_vars": worker_environment()},
         **(_local_limits() if address == "local" else {}),
     )
-    backend = RayBackend(site, ray.cluster_resources() if address == "local" else None)
+    fixed = ray.cluster_resources() if address == "local" else None
+    backend = RayBackend(site, stages, fixed)
     try:
         with _termination_interrupts():
             try:
@@ -76,6 +77,7 @@ def _set_defaults(*, local: bool) -> None:
         "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": PREEMPTION_POLL_SECONDS,
         "RAY_worker_maximum_startup_concurrency": STARTUP_CONCURRENCY,
         "RAY_DATA_LOG_LEVEL": "ERROR",
+        "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that outlives the session must not start Ray
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "RAY_AIR_NEW_OUTPUT": "0",  # Tune heeds verbose=0 in the old style only
     }

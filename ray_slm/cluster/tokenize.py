@@ -5,6 +5,7 @@ features), so the stream carries counts only, memory stays flat, and the bytes d
 number of workers.  Ray Data starts no more tasks than its pool takes: nothing waits in memory.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -13,6 +14,7 @@ import ray
 import ray.data
 
 from ray_slm.cluster.measured import shard_tokenized
+from ray_slm.cluster.watch import can_grow
 from ray_slm.modalities.modality import Form
 from ray_slm.modalities.speech_units import device
 from ray_slm.pace import Pacer
@@ -24,6 +26,7 @@ from ray_slm.stages.site import Site
 
 ENCODER_CPUS = 1.0
 TASKS_PER_PROCESSOR = 4
+SHARDS_PER_ENCODER = 2  # of a cluster that can grow: each must pay for its start
 LIGHT_CPUS = 0.25  # a look-up table or SentencePiece: seconds of work
 
 Batch = dict[str, np.ndarray]
@@ -121,28 +124,36 @@ def _by_encoders(actor: type) -> Mapped:
     """A pool of actors, sized from the cluster's GPUs, or from its processors."""
 
     def mapped(numbers: Sequence[int], stage: Stage, site: Site) -> ray.data.Dataset:
-        gpus, most = stage.demand.gpus, len(numbers)
-        return _blocks(numbers, most).map_batches(
+        gpus, most = stage.demand.gpus, pool_size(stage.demand.gpus, len(numbers))
+        stream = _blocks(numbers, len(numbers)).map_batches(
             actor,
             fn_constructor_args=(stage, site),
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, pool_size(gpus))),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
             num_cpus=ENCODER_CPUS,
             num_gpus=gpus or None,
         )
+        # Ray Data would ask an autoscaler for twice what it uses.
+        stream.context.execution_options.resource_limits = ray.data.ExecutionResources(
+            cpu=most * ENCODER_CPUS, gpu=most * gpus
+        )
+        return stream
 
     return mapped
 
 
-def pool_size(gpus: float) -> int:
-    """Encoders that the cluster holds: by GPUs where each takes some, else half its processors.
+def pool_size(gpus: float, num_shards: int) -> int:
+    """Encoders at most: by shards where the cluster can grow, else by what it has.
 
-    A pool that could take every processor would starve the reader that feeds it.
+    That is by GPUs where each takes some, else half its processors: a pool that could take every
+    processor would starve the reader that feeds it.
     """
+    if can_grow():
+        return math.ceil(num_shards / SHARDS_PER_ENCODER)
     resources = ray.cluster_resources()
     if gpus:
-        return max(1, int(resources.get("GPU", 0) / gpus))
-    return max(1, int(resources.get("CPU", 1)) // 2)
+        return min(num_shards, max(1, int(resources.get("GPU", 0) / gpus)))
+    return min(num_shards, max(1, int(resources.get("CPU", 1)) // 2))
 
 
 def _by_tasks(numbers: Sequence[int], stage: Stage, site: Site) -> ray.data.Dataset:

@@ -8,7 +8,7 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig
 
-from ray_slm.cluster import notice
+from ray_slm.cluster import notice, session
 from ray_slm.cluster.measured import TrainingMetrics
 from ray_slm.cluster.trainer import LeanTorchTrainer, OwnClusterTrainer
 from ray_slm.errors import ResourceError
@@ -37,7 +37,7 @@ def train(stage: Stage, site: Site, *, own_cluster: bool = False) -> None:
     trainer(
         train_worker,
         train_loop_config={"stage": stage, "site": site, "name": name},
-        torch_config=TorchConfig(backend="nccl" if demand.gpus else "gloo"),
+        torch_config=TorchConfig(backend=_backend(demand)),
         scaling_config=ScalingConfig(
             num_workers=_workers(demand),
             use_gpu=bool(demand.gpus),
@@ -69,6 +69,10 @@ def _workers(demand: Demand) -> int | tuple[int, int]:
     return demand.least_workers, demand.workers
 
 
+def _backend(demand: Demand) -> str:
+    return "nccl" if demand.gpus and session.forced_device() != "cpu" else "gloo"
+
+
 def _never() -> bool:
     """Rank 0 alone saves, and alone listens."""
     return False
@@ -84,9 +88,9 @@ def train_worker(config: dict) -> None:
     stage, site = config["stage"], config["site"]
     torch.set_num_threads(1)
     context = ray.train.get_context()
-    world = distributed_world(
-        context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device()
-    )
+    forced = session.forced_device()
+    device = torch.device(forced) if forced else ray.train.torch.get_device()
+    world = distributed_world(context.get_world_rank(), context.get_world_size(), device)
     first = world.rank == 0
     try:
         urgent = notice.Listener(stage.address) if first else _never

@@ -15,6 +15,13 @@ REAP_SECONDS = 10.0
 UNANNOUNCED_SECONDS = 120.0  # a drain without a deadline: what a spot instance has
 
 
+def can_grow() -> bool:
+    """Whether an autoscaler may add nodes to this cluster."""
+    config = state.get_cluster_config()
+    groups = config.node_group_configs if config else ()
+    return any(g.max_count == -1 or g.max_count > g.min_count for g in groups)
+
+
 class Watch:
     """Looks at the cluster when it is time to."""
 
