@@ -24,7 +24,6 @@ def sweep_study(
         ValueError: for a grid that cannot be tried, or tokens that could not be made.
     """
     from ray_slm.cluster.session import ray_backend
-    from ray_slm.cluster.sweep import sweep as run_trials
     from ray_slm.stages.site import Site
     from ray_slm.tracking import Mirror
 
@@ -39,6 +38,8 @@ def sweep_study(
             outcome = runner.run(tokens, store, backend, terminal.ProgressReport(store))
             for name, error in outcome.failed.items():
                 raise ValueError(f"{name}: {launch.first_line(error)}") from error
+            from ray_slm.cluster.sweep import sweep as run_trials  # Ray reads the session's setup
+
             found = run_trials(trials, site, 1 / sweep.VALIDATIONS)
         sweep.publish(study, found, store)
     return found

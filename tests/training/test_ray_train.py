@@ -78,7 +78,6 @@ def losses(store):
 ON_RAY = """
 import sys
 from pathlib import Path
-from ray_slm.cluster import train
 from ray_slm.cluster.session import ray_backend
 from ray_slm.scheduling.store import Store
 from ray_slm.stages.site import Site
@@ -86,6 +85,8 @@ from tests.training.test_ray_train import STAGE
 
 site = Site(Store(Path(sys.argv[1])), {})
 with ray_backend(site, [STAGE]):
+    from ray_slm.cluster import train  # Ray reads the session's setup when it is imported
+
     train.train(STAGE, site)
 """
 
