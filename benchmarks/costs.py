@@ -6,13 +6,18 @@ in CPU seconds, which other jobs on the machine disturb least.  ``--json`` print
 which the sum of the six is missed.  ``--root`` compares with the records of a finished smoke
 study too.
 """
+# ruff: noqa: E402 (files beside this one have names of Python's: they must leave the path first)
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).parents[1])
 
 import argparse
 import json
 import statistics
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np

@@ -20,8 +20,10 @@ LAYERS = (
     ("scheduling.identity", "scheduling.stage", "scheduling.records"),
     ("scheduling.store", "scheduling.runner", "scheduling.places"),
     ("benchmark_shapes", "rehearsal"),
-    ("study", "studies", "recipes", "scheduling.plan", "scheduling.token_stages")
-    + ("scheduling.evaluation_stages", "scheduling.continuation_stages"),
+    (
+        *("study", "studies", "recipes", "scheduling.plan", "scheduling.token_stages"),
+        *("scheduling.evaluation_stages", "scheduling.continuation_stages"),
+    ),
     ("report", "tracking", "tracked", "terminal", "token_table"),
     ("scheduling.capacity", "costs"),
     ("stages", "sweep"),
