@@ -38,10 +38,10 @@ class _Work(NamedTuple):
 
 
 def efficiency(stages: Sequence[Stage], store: Store, capacity: float) -> Efficiency | None:
-    """Of the training runs among ``stages`` that have a record; None when there are none."""
+    """Of the training runs among ``stages`` that have a record; None for fewer than two."""
     runs = [stage for stage in stages if isinstance(stage.recipe, Train)]
     works = [_work(stage, store) for stage in runs if store.has(stage.address)]
-    if not works:
+    if len(works) < 2:
         return None
     ideal = max(sum(work.seconds for work in works) / capacity, *(w.shortest for w in works))
     actual = max(work.end for work in works) - min(work.begin for work in works)
@@ -51,8 +51,8 @@ def efficiency(stages: Sequence[Stage], store: Store, capacity: float) -> Effici
 def line(found: Efficiency) -> str:
     """The comparison, for people."""
     return (
-        f"{found.num_runs} training runs took {found.actual_seconds:.0f} s, ideally "
-        f"{found.ideal_seconds:.0f} s on {found.capacity:g} processors: "
+        f"{found.num_runs} training runs took {found.actual_seconds:.1f} s, ideally "
+        f"{found.ideal_seconds:.1f} s on {found.capacity:g} processors: "
         f"scheduling efficiency {100 * found.share:.0f} %"
     )
 

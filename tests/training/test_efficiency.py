@@ -43,7 +43,7 @@ def test_the_ideal_is_work_over_capacity(tmp_path):
     assert found.ideal_seconds == pytest.approx(4 * 4.0 / 2)
     assert found.actual_seconds == pytest.approx(17.0 - 6.0)
     assert found.share == pytest.approx(8 / 11)
-    assert "4 training runs took 11 s, ideally 8 s on 2 processors" in line(found)
+    assert "4 training runs took 11.0 s, ideally 8.0 s on 2 processors" in line(found)
 
 
 def test_one_long_run_cannot_use_more_than_its_workers(tmp_path):
@@ -59,5 +59,7 @@ def test_gpus_work_as_long_as_their_steps_last(tmp_path):
     assert (found.ideal_seconds, found.share) == (8.0, 1.0)
 
 
-def test_without_finished_runs_there_is_nothing_to_compare(tmp_path):
-    assert efficiency([], Store(tmp_path), 2) is None
+def test_fewer_than_two_runs_need_no_schedule(tmp_path):
+    store = Store(tmp_path)
+    assert efficiency([], store, 2) is None
+    assert efficiency([trained(store, 0, [(4.0, 4.0)])], store, 2) is None
