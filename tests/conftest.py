@@ -4,8 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ray_slm.corpora.assets import fetch
+
+# The same examples everywhere, and no verdict by the clock: machines that test are shared.
+settings.register_profile(
+    "shared", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")
