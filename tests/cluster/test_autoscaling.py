@@ -18,6 +18,7 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 from tests.cluster import nodes
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+HEAD = "ray.head.default"  # the provider knows no other name
 MOST_TRAINING_NODES = 3
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 
@@ -44,7 +45,7 @@ def configuration(port: int) -> dict:
     """A launcher file of three groups, for the provider that makes local nodes."""
     store = {"object_store_memory": nodes.OBJECT_STORE_BYTES}
     groups = {
-        "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        HEAD: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
         "tokenizing": {"resources": {"CPU": 2, **store}, "node_config": {}, "max_workers": 2},
         "training": {
             "resources": {"CPU": 2, "GPU": 1, **store},
@@ -71,15 +72,17 @@ def configuration(port: int) -> dict:
         "docker": {},
         "file_mounts": {},
         "file_mounts_sync_continuously": False,
-        "head_node_type": "head",
+        "head_node_type": HEAD,
         "available_node_types": groups,
         **{name: [] for name in nothing},
     }
 
 
 @pytest.fixture
-def growing(tmp_path):
+def growing(tmp_path, monkeypatch):
     """The address of a head whose autoscaler starts and ends nodes; killed with all of them."""
+    # `ray start` asks for a token where a local Ray has ever written one; all here do without.
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -108,10 +111,10 @@ def growing(tmp_path):
         ray.shutdown()
         head.send_signal(signal.SIGTERM)
         try:
-            head.wait(20)
-        finally:
-            if head.poll() is None:
-                os.killpg(head.pid, signal.SIGKILL)
+            head.wait(40)  # it drains for up to 30 s
+        except subprocess.TimeoutExpired:
+            os.killpg(head.pid, signal.SIGKILL)
+            head.wait()
 
 
 def connect(address: str) -> None:
@@ -162,6 +165,8 @@ def test_groups_grow_by_a_studys_demands_and_leave_when_idle(growing, tmp_path, 
             time.sleep(0.3)
         assert process.returncode == 0, log.read_text()
     assert groups_before_training == {"tokenizing"}
-    assert worked == {"MapWorker": {"tokenizing"}, "RayTrainWorker": {"training"}}
+    assert worked["RayTrainWorker"] == {"training"}
+    # No node with a GPU is started for tokenizing; one that is there and idle may take some.
+    assert "tokenizing" in worked["MapWorker"]
     assert 2 <= most["training"] <= MOST_TRAINING_NODES
     nodes.wait_until(lambda: not groups_of_nodes(), seconds=60)
