@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[2]
 STOP_WAIT_SECONDS = 60  # Ray's default of 3 s kills a driver whose runs are still saving
 POLL_SECONDS = 1.0
+JOB_FILE = ".ray_slm_job"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -71,6 +72,9 @@ def submit(
     again = ["ray-slm", "submit", study, "--root", root, "--address", address, *options]
     with tempfile.TemporaryDirectory() as folder:
         sent = pack(Path(folder), study)
+        # Ray names a package by its content and drops it with the job that brought it, also
+        # under a second job that was submitted just then with the same tree.
+        (Path(folder) / JOB_FILE).write_text(job_id)
         command = ["python", "jobs/study.py", sent, "--root", root, *options]
         client = _connect(address)
         client.submit_job(

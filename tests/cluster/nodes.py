@@ -42,14 +42,20 @@ STUDY = replace(
 
 
 @contextlib.contextmanager
-def cluster(*cpus_of_nodes: float, dashboard: bool = False) -> Iterator[Cluster]:
-    """A head that does no work, and a node for each number of processors."""
+def cluster(
+    *cpus_of_nodes: float, head_cpus: float = 0, dashboard: bool = False
+) -> Iterator[Cluster]:
+    """A head, which does no work unless told, and a node for each number of processors.
+
+    Jobs want one node: several on one machine share the folder of a job's files, and the first
+    that needs them no longer removes them for all.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs call `python`
     wanted = {**QUICK_TO_NOTICE, "PATH": path}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     head = {
-        "num_cpus": 0,
+        "num_cpus": head_cpus,
         "include_dashboard": dashboard,
         "object_store_memory": OBJECT_STORE_BYTES,
     }

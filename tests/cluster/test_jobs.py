@@ -30,7 +30,7 @@ def submit(study, root, address, *options):
 @pytest.mark.cluster
 def test_a_stopped_job_saves_and_the_next_one_goes_on_from_there(speech, undisturbed, tmp_path):
     root = tmp_path / "root"
-    with nodes.cluster(4, dashboard=True) as cluster:
+    with nodes.cluster(head_cpus=4, dashboard=True) as cluster:
         address = f"http://{cluster.webui_url}"
         found = submit(speech, root, address, "--no-wait")
         assert found.returncode == 0, found.stderr
