@@ -32,6 +32,7 @@ def head(folder):
         "HOME": str(folder),
         "RAY_metrics_report_interval_ms": "1000",
         "RAY_ENABLE_AUTO_CONNECT": "0",
+        "RAY_AUTH_MODE": "disabled",  # a local Ray of an earlier test may have asked for tokens
     }
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
