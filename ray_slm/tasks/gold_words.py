@@ -16,7 +16,7 @@ from ray_slm.tasks.recorded import (
     Recording,
     Row,
     audio_files,
-    digest_of_files,
+    digest_of_gold,
     is_word,
     named,
     read_table,
@@ -59,9 +59,7 @@ class GoldWords:
 
     def digest_of(self, folder: Path) -> str:
         """Of the gold file, and of the names and sizes of the audio."""
-        root = folder / self.folder
-        audio = [path.name for path in root.glob("*.wav")] if root.is_dir() else []
-        return digest_of_files(root, ["gold.csv"], audio)
+        return digest_of_gold(folder / self.folder)
 
     def recorded(self, folder: Path) -> RecordedItems:
         """The items of the gold file, joined by key."""

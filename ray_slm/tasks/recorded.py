@@ -84,6 +84,12 @@ def check_digest(task: RecordedTask, folder: Path) -> None:
         )
 
 
+def digest_of_gold(root: Path) -> str:
+    """Of a gold file, and of the names and sizes of the audio beside it."""
+    audio = [path.name for path in root.glob("*.wav")] if root.is_dir() else []
+    return digest_of_files(root, ["gold.csv"], audio)
+
+
 def digest_of_files(folder: Path, text: Iterable[str], audio: Iterable[str] = ()) -> str:
     """16 hex digits of the content of text files, and of the names and sizes of audio files."""
     sums = hashlib.sha256()
