@@ -74,6 +74,11 @@ def read_facts(path: Path) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in found.items()}
 
 
+def num_rows(path: Path) -> int:
+    """How many rows a file has."""
+    return int(pq.read_metadata(path).num_rows)
+
+
 def write_frame(path: Path, frame: "pd.DataFrame") -> None:
     """Write a frame, without its index; there entirely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -61,7 +61,7 @@ class FitVocabulary:
 class Tokenize:
     """Turn a prepared corpus, or a task's items, into the token store of one stream."""
 
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2  # ids in one file of a split
     stream: Stream
 
 

@@ -1,7 +1,8 @@
 """Writing the token store: a corpus shard becomes one shard of each split, chunk by chunk.
 
 Whoever comes first writes it: the bytes follow from shard and tokenizer alone.  Rows are read,
-tokenized and written a chunk at a time, so memory does not grow with the shard.
+tokenized and written a chunk at a time, so memory does not grow with the shard.  Whose tokens
+they are follows from the corpus and the quarantine; only how many each has is written.
 ``quarantine/shard-00000.jsonl`` comes last: its existence means that the shard is done.
 Legend: B utterances of a chunk, T their tokens.
 """
@@ -18,20 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ray_slm import parquet
+from ray_slm import token_index
 from ray_slm.corpora.utterance import SAMPLE_RATE_HZ, Quarantined, Seconds
 from ray_slm.modalities.modality import Tokenizer, Tokens, Waveform
 from ray_slm.modalities.ragged import Ragged, without_rows
 
 ID_TYPE = np.dtype("<u2")
 CHUNK_ROWS = 1024
-INDEX = pa.schema([("id", pa.string()), ("num_tokens", pa.int32()), ("num_samples", pa.int64())])
-# Sorted ids share their beginnings, and lengths are small: half the size of dictionaries.
-ENCODINGS = {
-    "id": "DELTA_BYTE_ARRAY",
-    "num_tokens": "DELTA_BINARY_PACKED",
-    "num_samples": "DELTA_BINARY_PACKED",
-}
 
 
 class ShardCounts(NamedTuple):
@@ -44,17 +38,17 @@ class ShardCounts(NamedTuple):
 
 
 class ShardPaths(NamedTuple):
-    """A split's shard: tokens, their index, and the frames of each where tokens are runs."""
+    """A split's shard: tokens, how many each utterance has, and their frames if they are runs."""
 
     data: Path
-    table: Path
+    lengths: Path
     frames: Path
 
 
 def shard_paths(folder: Path, split: str, shard: int) -> ShardPaths:
     """Where a store keeps one shard of a split."""
     stem = folder / split / f"shard-{shard:05d}"
-    suffixes = (".bin", ".index.parquet", ".frames.bin")
+    suffixes = (".bin", ".lengths.parquet", ".frames.bin")
     return ShardPaths(*(stem.with_suffix(suffix) for suffix in suffixes))
 
 
@@ -74,12 +68,11 @@ class ShardWriter:
     def __init__(self, folder: Path, split: str, shard: int) -> None:
         self._paths = shard_paths(folder, split, shard)
         self._data, self._frames = Draft(self._paths.data), Draft(self._paths.frames)
-        self._index: list[pa.Table] = []
-        self._num_tokens, self._max_id, self._last = 0, 0, ""
+        self._lengths: list[np.ndarray] = []
+        self._max_id, self._last = 0, ""
 
-    def write(self, rows: pa.Table, tokens: Ragged, frames_T: np.ndarray | None) -> None:
-        """Append utterances (columns ``id`` and ``num_samples``), each with a token or more."""
-        ids = rows["id"].combine_chunks()
+    def write(self, ids: pa.Array, tokens: Ragged, frames_T: np.ndarray | None) -> None:
+        """Append utterances, each with a token or more."""
         rises = pc.all(pc.less(ids[:-1], ids[1:]), min_count=0).as_py()
         ordered = rises and self._last < ids[0].as_py()
         assert ordered, f"{self._paths.data}: ids are not sorted after {ids[0]}"
@@ -87,19 +80,14 @@ class ShardWriter:
         self._data.append(tokens.flat_N)
         if frames_T is not None:
             self._frames.append(frames_T)
-        self._num_tokens += len(tokens.flat_N)
         self._max_id = max(self._max_id, int(tokens.flat_N.max()))
-        sizes = pa.array(tokens.lengths_B, pa.int32())
-        columns = [ids, sizes, rows["num_samples"].combine_chunks()]
-        self._index.append(pa.table(columns, schema=INDEX))
+        self._lengths.append(tokens.lengths_B.astype(np.int32))
 
     def publish(self) -> None:
-        """Put the files into place; the index, last, tells the size of the others."""
-        facts = {"num_tokens": str(self._num_tokens), "max_id": str(self._max_id)}
-        index = pa.concat_tables(self._index).replace_schema_metadata(facts)
+        """Put the files into place; the lengths, last, tell the size of the others."""
         self._frames.publish()
         self._data.publish()
-        parquet.write_table(self._paths.table, index, compression="zstd", encodings=ENCODINGS)
+        token_index.write_lengths(self._paths.lengths, self._lengths, self._max_id)
 
     def discard(self) -> None:
         """Remove what was not published."""
@@ -193,8 +181,8 @@ def _write(table: pa.Table, tokens: Tokens, writer_of: Callable[[str], ShardWrit
         frames_T = tokens.frames_T
         if frames_T is not None:
             frames_T = without_rows(Ragged(frames_T, tokens.lengths_B), ~chosen_B).flat_N
-        part = table.select(["id", "num_samples"]).filter(pa.array(chosen_B))
-        writer_of(split).write(part, Ragged(rows.flat_N, rows.lengths_B[chosen_B]), frames_T)
+        ids = table["id"].combine_chunks().filter(pa.array(chosen_B))
+        writer_of(split).write(ids, Ragged(rows.flat_N, rows.lengths_B[chosen_B]), frames_T)
 
 
 def _check(table: pa.Table, tokens: Tokens, vocab_size: int) -> None:

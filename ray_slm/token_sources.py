@@ -4,6 +4,7 @@ Both give tables with the columns of the stream's form, a chunk at a time, so me
 with the shard.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import pyarrow as pa
 from ray_slm import parquet
 from ray_slm.corpora.utterance import shard_path
 from ray_slm.modalities.modality import Form
+from ray_slm.token_index import kept_by_split, read_lengths
 from ray_slm.token_shards import CHUNK_ROWS, ID_TYPE, quarantine_path, shard_paths
 
 TEXT_CHUNK_ROWS = 8 * CHUNK_ROWS  # text is small, and words of a chunk are looked up together
@@ -38,25 +40,39 @@ class CorpusRows(NamedTuple):
 
 
 class UnitRows(NamedTuple):
-    """Rows of a token store, their tokens as the column ``units``."""
+    """Rows of the token store ``folder``, their tokens as the column ``units``.
+
+    Whose they are is read from the corpus that was tokenized.
+    """
 
     folder: Path
+    corpus: Path
 
     def chunks(self, shard: int) -> Iterator[pa.Table]:
         """The shard's utterances, split by split, sorted by id."""
-        for path in sorted(self.folder.glob(f"*/{shard_paths(Path(), '', shard).table.name}")):
-            yield from self.of_split(shard, path.parent.name)
+        for split, rows in self._kept(shard).items():
+            yield from self._with_units(shard, split, rows)
 
     def of_split(self, shard: int, split: str) -> Iterator[pa.Table]:
         """One split's utterances; none where the shard has none of it."""
+        if rows := self._kept(shard).get(split):
+            yield from self._with_units(shard, split, rows)
+
+    def _kept(self, shard: int) -> dict[str, pa.Table]:
+        refused = (json.loads(line)["id"] for line in self.refused(shard))
+        return kept_by_split(self.corpus, shard, refused)
+
+    def _with_units(self, shard: int, split: str, everyone: pa.Table) -> Iterator[pa.Table]:
         paths = shard_paths(self.folder, split, shard)
-        if not paths.table.is_file():
-            return
-        index = parquet.read_table(paths.table)
-        ends = np.cumsum(index["num_tokens"].to_numpy(), dtype=np.int64)
+        ends = np.cumsum(read_lengths(paths.lengths))
+        if len(ends) != len(everyone):
+            raise ValueError(
+                f"{paths.lengths} is of {len(ends)} utterances, the corpus has {len(everyone)}; "
+                f"tokenize shard {shard} again"
+            )
         units = np.memmap(paths.data, ID_TYPE, mode="r").view(np.ndarray)
-        for first in range(0, len(index), CHUNK_ROWS):
-            rows = index.slice(first, CHUNK_ROWS)
+        for first in range(0, len(everyone), CHUNK_ROWS):
+            rows = everyone.slice(first, CHUNK_ROWS)
             bounds = np.concatenate([[ends[first - 1] if first else 0], ends[first:][: len(rows)]])
             values = pa.array(units[bounds[0] : bounds[-1]])
             lists = pa.LargeListArray.from_arrays(pa.array(bounds - bounds[0]), values)

@@ -1,33 +1,43 @@
 """The token store: one split in one modality as flat files that training maps into memory.
 
 ``<split>/shard-00000.bin`` holds uint16 ids, little-endian, utterance after utterance in the
-order of their ids, no specials; ``shard-00000.index.parquet`` says how long each is.
-``tokens.json`` sums up, and is written when every shard is there.
+order of their ids, no specials; ``shard-00000.lengths.parquet`` says how long each is, and
+``<split>/utterances.parquet`` who they are.  ``tokens.json`` sums up, and is written when every
+shard is there.
 """
 
 import functools
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ray_slm import parquet
+from ray_slm import parquet, token_index
 from ray_slm.corpora.utterance import SAMPLE_RATE_HZ, Seconds
-from ray_slm.token_shards import CHUNK_ROWS, ID_TYPE, quarantine_path, shard_paths, write_whole
+from ray_slm.token_shards import (
+    CHUNK_ROWS,
+    ID_TYPE,
+    quarantine_path,
+    shard_paths,
+    write_whole,
+)
 
 TRAINING_SPLIT = "train"
 MAX_VOCAB_SIZE = 65_536 - 3  # BOS, EOS and PAD follow the vocabulary
 SUMMARY, QUARANTINE = "tokens.json", "quarantine.jsonl"
 
 
-def finish(out: Path, vocab_size: int) -> dict[str, object]:
-    """Check all shards together, join the quarantine, write ``tokens.json`` and return it.
+def finish(out: Path, corpus: Path, vocab_size: int) -> dict[str, object]:
+    """Check all shards together, join the quarantine, write who is where; the summary.
 
-    Raises ValueError naming the shard that is missing or bad, or the id that stands in two.
+    ``corpus`` is what was tokenized.  Raises ValueError naming the shard that is missing or bad,
+    or the id that stands in two.
     """
     if not 0 < vocab_size <= MAX_VOCAB_SIZE:
         raise ValueError(f"vocab_size is {vocab_size}: ids of 16 bits allow {MAX_VOCAB_SIZE}")
@@ -36,15 +46,20 @@ def finish(out: Path, vocab_size: int) -> dict[str, object]:
     for shard, part in enumerate(parts):
         if part != quarantine_path(out, shard):
             raise ValueError(f"{out}: shard {shard} is not tokenized, {part.name} is; run again")
-    refused = "".join(part.read_text() for part in parts)
-    write_whole(out / QUARANTINE, refused.encode())
-    reasons = Counter(json.loads(line)["reason"] for line in refused.splitlines())
-    splits = sorted({path.parent.name for path in out.glob("*/shard-*.index.parquet")})
+    reasons: Counter[str] = Counter()
+    kept: dict[str, dict[int, pa.Table]] = {}
+    for shard, part in enumerate(parts):
+        refused = [json.loads(line) for line in part.read_text().splitlines()]
+        reasons.update(one["reason"] for one in refused)
+        ids = (one["id"] for one in refused)
+        for split, rows in token_index.kept_by_split(corpus, shard, ids).items():
+            kept.setdefault(split, {})[shard] = rows
+    write_whole(out / QUARANTINE, b"".join(part.read_bytes() for part in parts))
     summary: dict[str, object] = {
         "vocab_size": vocab_size,
         "num_shards": len(parts),
         "quarantined": dict(sorted(reasons.items())),
-        "splits": {split: _summarize(out, split, vocab_size) for split in splits},
+        "splits": {split: _settled(out, split, vocab_size, kept[split]) for split in sorted(kept)},
     }
     write_whole(out / SUMMARY, (json.dumps(summary, indent=2, sort_keys=True) + "\n").encode())
     return summary
@@ -52,24 +67,30 @@ def finish(out: Path, vocab_size: int) -> dict[str, object]:
 
 def _remove_drafts(out: Path) -> None:
     """What killed workers left behind: files that never came into place."""
-    for draft in out.glob("*/.shard-*"):
+    for draft in out.glob("*/.*-*"):
         draft.unlink(missing_ok=True)
 
 
-def _summarize(out: Path, split: str, vocab_size: int) -> dict[str, object]:
-    paths = sorted((out / split).glob("shard-*.index.parquet"))
-    shards = [int(path.name.split(".")[0].removeprefix("shard-")) for path in paths]
-    index = _read_index(out, split, shards)
-    num_tokens = sum(_check_shard(out, split, shard, vocab_size) for shard in shards)
-    ids = index["id"].combine_chunks()
-    if twice := ids[1:].filter(pc.equal(ids[1:], ids[:-1])).to_pylist():
-        raise ValueError(f"{out / split}: the id {twice[0]} stands in two shards; prepare again")
+def _settled(
+    out: Path, split: str, vocab_size: int, kept: dict[int, pa.Table]
+) -> dict[str, object]:
+    """Check the shards of a split, write whose they are, and sum up."""
+    num_tokens = 0
+    for shard, rows in kept.items():
+        num_tokens += _check_shard(out, split, shard, vocab_size)
+        path = shard_paths(out, split, shard).lengths
+        if (found := parquet.num_rows(path)) != len(rows):
+            raise ValueError(
+                f"{path} is of {found} utterances, the corpus has {len(rows)} with tokens; "
+                f"tokenize shard {shard} again"
+            )
+    table = token_index.write_utterances(out, split, kept)
     return {
-        "shards": shards,
-        "num_utterances": len(ids),
+        "shards": sorted(kept),
+        "num_utterances": len(table),
         "num_tokens": num_tokens,
-        "seconds": int(index["num_samples"].to_numpy().sum()) / SAMPLE_RATE_HZ,
-        "ids_sha256": _digest(ids),
+        "seconds": pc.sum(table["num_samples"]).as_py() / SAMPLE_RATE_HZ,
+        "ids_sha256": _digest(table["id"].combine_chunks()),
     }
 
 
@@ -86,36 +107,26 @@ def _check_shard(folder: Path, split: str, shard: int, vocab_size: int) -> int:
     """The number of tokens of a shard whose sizes and ids are as they should be."""
     paths = shard_paths(folder, split, shard)
     again = f"tokenize shard {shard} again"
-    if missing := [path for path in (paths.data, paths.table) if not path.is_file()]:
+    if missing := [path for path in (paths.data, paths.lengths) if not path.is_file()]:
         raise ValueError(f"{missing[0]} is missing; {again}")
-    facts = parquet.read_facts(paths.table)
+    facts = parquet.read_facts(paths.lengths)
     num_tokens, max_id = int(facts["num_tokens"]), int(facts["max_id"])
     size, expected = paths.data.stat().st_size, ID_TYPE.itemsize * num_tokens
     if size != expected:
-        raise ValueError(f"{paths.data} has {size} bytes, its index says {expected}; {again}")
+        raise ValueError(f"{paths.data} has {size} bytes, its lengths say {expected}; {again}")
     if max_id >= vocab_size:
         raise ValueError(f"{paths.data} holds id {max_id}, vocab_size is {vocab_size}; {again}")
     return num_tokens
 
 
-def _read_index(folder: Path, split: str, shards: list[int]) -> pa.Table:
-    """The utterances of all shards, sorted by id, with their shard and place (in tokens)."""
-    tables = []
-    for shard in shards:
-        table = parquet.read_table(shard_paths(folder, split, shard).table)
-        size = table["num_tokens"].to_numpy().astype(np.int64)
-        table = table.replace_schema_metadata().append_column(
-            "start", pa.array(np.cumsum(size) - size)
-        )
-        tables.append(table.append_column("shard", pa.array(np.full(len(size), shard))))
-    return pa.concat_tables(tables).sort_by("id").combine_chunks()
-
-
 class TokenStore:
     """One split of a finished store.  Utterances are numbered in the order of their ids."""
 
-    def __init__(self, folder: Path, split: str, vocab_size: int, shards: list[int]) -> None:
-        self.folder, self.split, self.vocab_size, self._shards = folder, split, vocab_size, shards
+    def __init__(self, folder: Path, split: str, summary: Mapping[str, Any]) -> None:
+        self.folder, self.split = folder, split
+        self.vocab_size: int = summary["vocab_size"]
+        self._num_shards: int = summary["num_shards"]
+        self._shards: list[int] = summary["splits"][split]["shards"]
         self._mapped: dict[Path, np.ndarray] = {}
 
     @classmethod
@@ -133,32 +144,33 @@ class TokenStore:
         found = sum(_check_shard(folder, split, s, vocab_size) for s in of_split["shards"])
         if found != of_split["num_tokens"]:
             raise ValueError(f"{folder / split}: {found} tokens, {SUMMARY} says otherwise")
-        return cls(folder, split, vocab_size, of_split["shards"])
+        return cls(folder, split, summary)
 
     @functools.cached_property
-    def _index(self) -> pa.Table:
-        return _read_index(self.folder, self.split, self._shards)
+    def _utterances(self) -> pa.Table:
+        return token_index.read_utterances(self.folder, self.split)
 
     @functools.cached_property
     def ids(self) -> tuple[str, ...]:
         """All utterance ids, sorted."""
-        return tuple(self._index["id"].to_pylist())
+        return tuple(self._utterances["id"].to_pylist())
 
     @functools.cached_property
     def lengths(self) -> np.ndarray:
         """int64 (utterances,): tokens of each."""
-        return np.asarray(self._index["num_tokens"], dtype=np.int64)
+        return self._places.length_N
 
     @functools.cached_property
     def num_samples(self) -> np.ndarray:
         """int64 (utterances,): samples of audio at 16 kHz of each."""
-        return np.asarray(self._index["num_samples"], dtype=np.int64)
+        return np.asarray(self._utterances["num_samples"], dtype=np.int64)
 
     @functools.cached_property
-    def _places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Shard, first token and the one after the last, of each utterance."""
-        shard, start = (self._index[name].to_numpy() for name in ("shard", "start"))
-        return shard, start, start + self.lengths
+    def _places(self) -> token_index.Places:
+        """Shard, first token and number of tokens of each utterance."""
+        paths = ((s, shard_paths(self.folder, self.split, s).lengths) for s in self._shards)
+        lengths = {shard: token_index.read_lengths(path) for shard, path in paths}
+        return token_index.places(self.ids, self._num_shards, lengths)
 
     @property
     def num_tokens(self) -> int:
@@ -175,8 +187,8 @@ class TokenStore:
 
     def tokens(self, i: int) -> np.ndarray:
         """uint16 (T,): the tokens of utterance ``i``, a read-only view of the file."""
-        shard, start, end = (places.item(i) for places in self._places)
-        return self._map(self._data_paths[shard])[start:end]
+        shard, start, length = (places.item(i) for places in self._places)
+        return self._map(self._data_paths[shard])[start : start + length]
 
     def frames(self, i: int) -> np.ndarray:
         """uint16 (T,): for how many frames each token of utterance ``i`` stands.
@@ -184,11 +196,11 @@ class TokenStore:
         Raises ValueError where the modality keeps none: every token stands for one frame, or for
         no certain number.
         """
-        shard, start, end = (places.item(i) for places in self._places)
+        shard, start, length = (places.item(i) for places in self._places)
         path = shard_paths(self.folder, self.split, shard).frames
         if not path.is_file():
             raise ValueError(f"{path} does not exist: this modality keeps no run lengths")
-        return self._map(path)[start:end]
+        return self._map(path)[start : start + length]
 
     @functools.cached_property
     def _data_paths(self) -> dict[int, Path]:

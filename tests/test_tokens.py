@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import json
 
 import numpy as np
@@ -7,7 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from ray_slm import token_shards, tokens
-from ray_slm.corpora.utterance import Quarantined, Utterance, shard_of, write_utterances
+from ray_slm.corpora.utterance import (
+    Quarantined,
+    Utterance,
+    shard_of,
+    write_utterances,
+)
 from ray_slm.modalities.modality import Form, Tokens
 from ray_slm.modalities.ragged import Ragged
 from ray_slm.token_shards import ShardWriter, is_tokenized
@@ -52,7 +58,7 @@ def corpus(tmp_path_factory):
     return folder
 
 
-def utterance(utterance_id, split):
+def utterance(utterance_id, split, num_samples=None):
     return Utterance(
         id=utterance_id,
         split=split,
@@ -61,7 +67,7 @@ def utterance(utterance_id, split):
         transcript="",
         audio="none.wav",
         start=0,
-        num_samples=16_000 + int(utterance_id[2:]),
+        num_samples=num_samples or 16_000 + int(utterance_id[2:]),
         phones=(),
         ends=(),
         aligned_by="",
@@ -70,7 +76,7 @@ def utterance(utterance_id, split):
 
 def tokenize(corpus, out, order=range(NUM_SHARDS), vocab_size=VOCAB_SIZE):
     counts = [shard_of_corpus(corpus, s, out, Echo(vocab_size)) for s in order]
-    return counts, tokens.finish(out, vocab_size)
+    return counts, tokens.finish(out, corpus, vocab_size)
 
 
 def shard_of_corpus(corpus, shard, out, tokenizer=None):
@@ -80,8 +86,7 @@ def shard_of_corpus(corpus, shard, out, tokenizer=None):
 
 def write_one(folder, shard, utterance_id):
     writer = ShardWriter(folder, "train", shard)
-    rows = pa.table({"id": [utterance_id], "num_samples": [400]})
-    writer.write(rows, Ragged(np.array([1], np.uint16), np.array([1])), None)
+    writer.write(pa.array([utterance_id]), Ragged(np.array([1], np.uint16), np.array([1])), None)
     writer.publish()
 
 
@@ -137,7 +142,7 @@ def test_order_and_repetition_of_shards_change_no_byte(corpus, tmp_path):
         for name in "ab"
     }
     assert files["a"] == files["b"]
-    assert len(files["a"]) == 3 * (2 + 2) + 3 + 2
+    assert len(files["a"]) == 3 * (2 + 2) + 2 + 3 + 2
 
 
 def files_of(folder):
@@ -157,15 +162,25 @@ def test_a_missing_shard_is_named(corpus, tmp_path):
     for shard in (0, 2):
         shard_of_corpus(corpus, shard, tmp_path)
     with pytest.raises(ValueError, match="shard 1 is not tokenized"):
-        tokens.finish(tmp_path, VOCAB_SIZE)
+        tokens.finish(tmp_path, corpus, VOCAB_SIZE)
 
 
-def test_an_id_in_two_shards_is_refused(corpus, tmp_path):
+def test_an_id_in_two_shards_is_refused(tmp_path):
+    corpus, out = tmp_path / "corpus", tmp_path / "out"
     for shard in range(2):
-        shard_of_corpus(corpus, shard, tmp_path)
-        write_one(tmp_path, shard, "twice")
-    with pytest.raises(ValueError, match="the id twice stands in two shards"):
-        tokens.finish(tmp_path, VOCAB_SIZE)
+        write_utterances(corpus, shard, [utterance("a-001", "train")])
+        shard_of_corpus(corpus, shard, out)
+    with pytest.raises(ValueError, match="the id a-001 stands twice"):
+        tokens.finish(out, corpus, VOCAB_SIZE)
+
+
+def test_a_shard_of_another_corpus_is_refused(corpus, tmp_path):
+    other = tmp_path / "other"
+    for shard in range(NUM_SHARDS):
+        write_utterances(other, shard, [utterance(f"b-{shard}", "train")])
+    tokenize(corpus, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"shard-0000\d\.lengths\.parquet is of \d+ utterances"):
+        tokens.finish(tmp_path / "out", other, VOCAB_SIZE)
 
 
 def cut(path):
@@ -175,11 +190,11 @@ def cut(path):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (cut, r"shard-00001\.bin has \d+ bytes, its index says \d+; tokenize shard 1 again"),
+        (cut, r"shard-00001\.bin has \d+ bytes, its lengths say \d+; tokenize shard 1 again"),
         (lambda path: path.unlink(), r"shard-00001\.bin is missing; tokenize shard 1 again"),
         (
-            lambda path: path.with_suffix(".index.parquet").unlink(),
-            r"shard-00001\.index\.parquet is missing; tokenize shard 1 again",
+            lambda path: path.with_suffix(".lengths.parquet").unlink(),
+            r"shard-00001\.lengths\.parquet is missing; tokenize shard 1 again",
         ),
     ],
 )
@@ -189,20 +204,30 @@ def test_a_harmed_shard_is_named_when_the_store_is_opened(store, harm, message):
         TokenStore.open(store, "train")
 
 
-def test_a_flipped_byte_in_an_index_is_found_when_it_is_read(store):
-    path = store / "train" / "shard-00001.index.parquet"
+@pytest.mark.parametrize("name", ["utterances.parquet", "shard-00001.lengths.parquet"])
+def test_a_flipped_byte_in_an_index_is_found_when_it_is_read(store, name):
+    path = store / "train" / name
     chunk = pq.read_metadata(path).row_group(0).column(0)
     content = bytearray(path.read_bytes())
     place = chunk.data_page_offset + chunk.total_compressed_size - 5  # behind the page's header
     content[place] ^= 0xFF
     path.write_bytes(content)
     with pytest.raises(OSError, match=r"(?i)crc|checksum|corrupt"):
-        _ = TokenStore.open(store, "train").ids
+        _ = TokenStore.open(store, "train").lengths
+
+
+def test_an_id_that_its_hash_puts_elsewhere_is_found(store):
+    path = store / "train" / "utterances.parquet"
+    table = pq.read_table(path)
+    strangers = pa.array([f"{one}?" for one in table["id"].to_pylist()])
+    pq.write_table(table.set_column(0, "id", strangers), path)
+    with pytest.raises(ValueError, match=r"shard 0 has lengths of \d+ utterances"):
+        _ = TokenStore.open(store, "train").lengths
 
 
 def test_ids_beyond_the_vocabulary_are_refused(corpus, store):
     with pytest.raises(ValueError, match=r"shard-0000\d\.bin holds id \d+, vocab_size is 100"):
-        tokens.finish(store, 100)
+        tokens.finish(store, corpus, 100)
     shard_of_corpus(corpus, 1, store, Echo(500))
     with pytest.raises(ValueError, match=r"shard-00001\.bin holds id 4\d\d, vocab_size is 300"):
         TokenStore.open(store, "train")
@@ -210,7 +235,7 @@ def test_ids_beyond_the_vocabulary_are_refused(corpus, store):
 
 def test_a_vocabulary_that_leaves_no_room_for_the_specials_is_refused(tmp_path):
     with pytest.raises(ValueError, match="vocab_size is 65534: ids of 16 bits allow 65533"):
-        tokens.finish(tmp_path, 65_534)
+        tokens.finish(tmp_path, tmp_path, 65_534)
 
 
 def test_a_store_that_is_unfinished_or_lacks_the_split_is_refused(store, tmp_path):
@@ -235,21 +260,42 @@ def test_opening_reads_no_tokens_and_no_index(store):
 
 
 def libriheavy_id(i):
-    return (
-        f"small/{i % 900}/sea_fairies_{i % 77:04d}_librivox_64kb_mp3/{i:05d}_sea_fairies_64kb_{i}"
-    )
+    chapter = f"{i // 60 % 12:02d}_sea_fairies_{i // 720}_64kb"
+    return f"large/{i // 720 * 77 % 900}/sea_fairies_{i // 720:04d}_librivox_mp3/{chapter}_{i % 60}"
 
 
-def test_a_token_at_50_hz_costs_little_more_than_its_two_bytes(tmp_path):
-    rng = np.random.default_rng(0)
-    ids = sorted(libriheavy_id(i) for i in range(1_000))
-    lengths = rng.integers(100, 1_400, len(ids))
-    rows = pa.table({"id": ids, "num_samples": lengths * 320 + 80})
-    writer = ShardWriter(tmp_path, "train", 0)
-    flat = rng.integers(0, 500, lengths.sum()).astype(np.uint16)
-    writer.write(rows, Ragged(flat, lengths), None)
-    writer.publish()
-    assert sum(path.stat().st_size for path in files_of(tmp_path)) <= 2.03 * len(flat)
+class Drawn:
+    """A tokenizer of random ids, so many a second; no two utterances have the same number."""
+
+    vocab_size = 2048
+
+    def __init__(self, tokens_per_second):
+        self._rate, self._rng = tokens_per_second, np.random.default_rng(0)
+
+    def tokenize(self, table, waveform):
+        seconds = table["num_samples"].to_numpy() / 16_000
+        lengths = np.maximum(1, self._rng.normal(self._rate, self._rate / 10) * seconds)
+        lengths = lengths.astype(np.int64)
+        flat = self._rng.integers(0, self.vocab_size, lengths.sum())
+        return Tokens(flat.astype(np.uint16), lengths, {})
+
+
+@pytest.mark.parametrize(("tokens_per_second", "most"), [(4.04, 2.1), (14.5, 2.03), (50, 2.01)])
+def test_a_token_costs_little_more_than_its_two_bytes(tmp_path, tokens_per_second, most):
+    rng, corpus, out = np.random.default_rng(0), tmp_path / "corpus", tmp_path / "out"
+    ids = sorted(libriheavy_id(i) for i in range(8_000))
+    seconds = np.clip(rng.normal(14.8, 6.4, len(ids)), 2.0, 35.0)  # as Libriheavy's
+    num_samples = 16 * (1000 * seconds).astype(int)
+    heard = map(utterance, ids, itertools.repeat("train"), num_samples.tolist())
+    of_shard = [[], []]
+    for one in heard:
+        of_shard[shard_of(one.id, 2)].append(one)
+    for shard in range(2):
+        write_utterances(corpus, shard, of_shard[shard])
+        shard_of_corpus(corpus, shard, out, Drawn(tokens_per_second))
+    tokens.finish(out, corpus, Drawn.vocab_size)
+    num_tokens = TokenStore.open(out, "train").num_tokens
+    assert sum(path.stat().st_size for path in (out / "train").iterdir()) <= most * num_tokens
 
 
 def test_ids_of_the_specials_are_never_written(corpus, tmp_path):
@@ -292,9 +338,8 @@ def test_chunks_of_a_shard_change_no_byte(corpus, tmp_path, monkeypatch):
 
 def test_ids_that_are_not_sorted_are_refused(tmp_path):
     writer = ShardWriter(tmp_path, "train", 0)
-    rows = pa.table({"id": ["b", "a"], "num_samples": [400, 400]})
     with pytest.raises(AssertionError, match="not sorted after b"):
-        writer.write(rows, Ragged(np.zeros(2, np.uint16), np.array([1, 1])), None)
+        writer.write(pa.array(["b", "a"]), Ragged(np.zeros(2, np.uint16), np.array([1, 1])), None)
 
 
 class Halves(Echo):
@@ -309,11 +354,13 @@ class Halves(Echo):
         return Tokens(np.array(flat, np.uint16), np.array(lengths), {}, frames)
 
 
-def test_a_derived_store_holds_the_same_ids_and_what_was_refused_before(store, tmp_path_factory):
+def test_a_derived_store_holds_the_same_ids_and_what_was_refused_before(
+    corpus, store, tmp_path_factory
+):
     out = tmp_path_factory.mktemp("derived")
     for shard in range(NUM_SHARDS):
-        token_shards.tokenize_shard(UnitRows(store), shard, Halves(), None, out)
-    summary = tokens.finish(out, VOCAB_SIZE)
+        token_shards.tokenize_shard(UnitRows(store, corpus), shard, Halves(), None, out)
+    summary = tokens.finish(out, corpus, VOCAB_SIZE)
     assert summary["quarantined"] == {"SEVEN": 20}
     for split in ("train", "dev"):
         units, halves = TokenStore.open(store, split), TokenStore.open(out, split)
@@ -333,5 +380,5 @@ def test_what_killed_workers_left_behind_is_removed(corpus, tmp_path):
     tokenize(corpus, tmp_path)
     before = sorted(files_of(tmp_path))
     (tmp_path / "train" / ".shard-00001.bin.0123").write_bytes(b"half")
-    tokens.finish(tmp_path, VOCAB_SIZE)
+    tokens.finish(tmp_path, corpus, VOCAB_SIZE)
     assert sorted(files_of(tmp_path)) == before

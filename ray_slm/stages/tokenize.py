@@ -61,7 +61,7 @@ def training_tables(stage: Stage, site: Site) -> Iterator[pa.Table]:
     assert isinstance(recipe, FitVocabulary)
     corpus = _corpus(stage, site)
     if isinstance(recipe.stream, DerivedStream):
-        rows = UnitRows(_units(stage, site))
+        rows = UnitRows(_units(stage, site), corpus)
         for shard in range(num_shards(corpus)):
             yield from rows.of_split(shard, TRAINING_SPLIT)
         return
@@ -70,9 +70,9 @@ def training_tables(stage: Stage, site: Site) -> Iterator[pa.Table]:
     yield from read_tables(corpus, columns, TRAINING_SPLIT)
 
 
-def waveform_reader(stage: Stage, site: Site, only: str = "") -> Callable[[Utterance], np.ndarray]:
-    """Utterance -> float32 (S,) at 16 kHz, from the stage's corpus or those files of it."""
-    return partial(read_audio, _corpus(stage, site, only), places=site.places)
+def waveform_reader(stage: Stage, site: Site, shard: str = "") -> Callable[[Utterance], np.ndarray]:
+    """Utterance -> float32 (S,) at 16 kHz, from the stage's corpus or one shard of it."""
+    return partial(read_audio, _corpus(stage, site, shard), places=site.places)
 
 
 def load_tokenizer(stage: Stage, site: Site) -> Tokenizer:
@@ -88,17 +88,17 @@ def missing_shards(stage: Stage, site: Site) -> list[int]:
     """Shards of the corpus that have no token shard yet."""
     out = site.store.gather(stage.address)
     site.store.share(stage.address, "shard-")  # what a driver that was killed here did not send
-    corpus = _corpus(stage, site, TABLES)
+    corpus = _tables(stage, site)
     return [shard for shard in range(num_shards(corpus)) if not is_tokenized(out, shard)]
 
 
 def tokenize_one(stage: Stage, site: Site, tokenizer: Tokenizer, shard: int) -> ShardCounts:
     """Tokenize one shard and let other nodes have it."""
     out = site.store.path(stage.address)
-    only = f"shard-{shard:05d}"
-    waveform = waveform_reader(stage, site, only)
-    counts = tokenize_shard(_source(stage, site, only), shard, tokenizer, waveform, out)
-    site.store.share(stage.address, only)
+    name = f"shard-{shard:05d}"
+    source, waveform = _source(stage, site, name), waveform_reader(stage, site, name)
+    counts = tokenize_shard(source, shard, tokenizer, waveform, out)
+    site.store.share(stage.address, name)
     return counts
 
 
@@ -106,13 +106,14 @@ def finish(stage: Stage, site: Site, vocab_size: int) -> None:
     """Check that every shard is there, sum up, and commit."""
     missing = missing_shards(stage, site)
     assert not missing, f"{stage.address} lacks the shards {missing}"
-    summary = tokens.finish(site.store.path(stage.address), vocab_size)
+    corpus = _tables(stage, site)
+    summary = tokens.finish(site.store.path(stage.address), corpus, vocab_size)
     site.store.commit(stage, summary=summary, made=made_with())
 
 
 def pacer(stage: Stage, site: Site, shards: list[int]) -> Pacer:
     """A pace over the audio of ``shards``, the others being done."""
-    corpus = _corpus(stage, site, TABLES)
+    corpus = _tables(stage, site)
     of_shard = [_seconds(corpus, shard) for shard in range(num_shards(corpus))]
     total, left = sum(of_shard), sum(of_shard[shard] for shard in shards)
     return Pacer(site.store.scratch(stage.address), before=total - left, total=total)
@@ -123,16 +124,25 @@ def _seconds(corpus: Path, shard: int) -> float:
     return float(pc.sum(samples).as_py() or 0) / SAMPLE_RATE_HZ
 
 
-def _source(stage: Stage, site: Site, only: str) -> Source:
+def _source(stage: Stage, site: Site, shard: str) -> Source:
     recipe = stage.recipe
     assert isinstance(recipe, Tokenize)
+    corpus = _corpus(stage, site, shard)
     if isinstance(recipe.stream, DerivedStream):
-        return UnitRows(_units(stage, site, only))
-    return CorpusRows(_corpus(stage, site, only), recipe.stream.form)
+        return UnitRows(_units(stage, site, shard), corpus)
+    return CorpusRows(corpus, recipe.stream.form)
 
 
-def _corpus(stage: Stage, site: Site, only: str = "") -> Path:
+def _corpus(stage: Stage, site: Site, shard: str = "") -> Path:
+    """The files of a corpus, or of one shard, that the stage's stream reads."""
+    assert isinstance(stage.recipe, FitVocabulary | Tokenize)
+    heard = stage.recipe.stream.form is Form.AUDIO  # neither text nor phones touch audio
+    only = shard if heard else f"{TABLES}{shard}"
     return site.store.path(stage.inputs["corpus"].address, only)
+
+
+def _tables(stage: Stage, site: Site) -> Path:
+    return site.store.path(stage.inputs["corpus"].address, TABLES)
 
 
 def _units(stage: Stage, site: Site, only: str = "") -> Path:

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from ray_slm import tokens
+from ray_slm import parquet, tokens
+from ray_slm.corpora.utterance import shard_path
 from ray_slm.modalities.ragged import Ragged
 from ray_slm.scheduling.plan import plan
 from ray_slm.scheduling.store import Store
@@ -29,18 +30,20 @@ def tokenize(store):
     """Sixty sentences of random letters in the place of the run's tokens."""
     stage, rng = RUN.inputs["tokens"].stage, np.random.default_rng(0)
     folder = store.path(stage.address)
+    rows = []
     for split, count in (("train", 60), ("dev", 5)):
         lengths = rng.integers(20, 60, count)
-        rows = pa.table(
-            {"id": [f"{split}-{i:03d}" for i in range(count)], "num_samples": lengths * 1000}
-        )
+        ids = [f"{split}-{i:03d}" for i in range(count)]
+        rows.append(pa.table({"id": ids, "num_samples": lengths * 1000, "split": [split] * count}))
         flat = rng.integers(0, 70, lengths.sum()).astype(np.uint16)
         writer = ShardWriter(folder, split, 0)
-        writer.write(rows, Ragged(flat, lengths), None)
+        writer.write(pa.array(ids), Ragged(flat, lengths), None)
         writer.publish()
     quarantine_path(folder, 0).parent.mkdir()
     quarantine_path(folder, 0).touch()
-    store.commit(stage, summary=tokens.finish(folder, 78), made={})
+    corpus = store.root / "corpus-of-letters"
+    parquet.write_table(shard_path(corpus, 0), pa.concat_tables(rows))
+    store.commit(stage, summary=tokens.finish(folder, corpus, 78), made={})
 
 
 def end_at(step):

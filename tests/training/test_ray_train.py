@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ray_slm import tokens
+from ray_slm import parquet, tokens
+from ray_slm.corpora.utterance import shard_path
 from ray_slm.modalities.ragged import Ragged
 from ray_slm.recipes import Train
 from ray_slm.scheduling.stage import Stage
@@ -44,15 +45,18 @@ def with_tokens(root):
     store = Store(root)
     folder = store.path(TOKENS.address)
     folder.mkdir(parents=True)
+    rows = []
     for split, number in (("train", 30), ("dev", 9)):
         documents = InMemory(split, number)
         units = Ragged(np.concatenate(documents.units), np.asarray(documents.lengths))
-        rows = pa.table({"id": documents.ids, "num_samples": pa.array(documents.num_samples)})
+        columns = {"id": documents.ids, "num_samples": pa.array(documents.num_samples)}
+        rows.append(pa.table({**columns, "split": [split] * number}))
         writer = ShardWriter(folder, split, 0)
-        writer.write(rows, units, None)
+        writer.write(pa.array(documents.ids), units, None)
         writer.publish()
     write_whole(quarantine_path(folder, 0), b"")
-    tokens.finish(folder, VOCAB_SIZE)
+    parquet.write_table(shard_path(root / "corpus", 0), pa.concat_tables(rows))
+    tokens.finish(folder, root / "corpus", VOCAB_SIZE)
     store.commit(TOKENS, summary={}, made={})
     return store
 
