@@ -125,9 +125,12 @@ def idle_gaps(folder: Path) -> list[float]:
     root = folder / "gaps"
     store, stages = open_store(str(root)), plan(study)
     root.mkdir()
-    with session.ray_backend(Site(store, places([])), stages) as backend:
-        (exchange,) = evaluate._exchanges.values()
-        outcome = runner.run(stages, store, backend)
+    with nodes.cluster(4) as cluster:
+        os.environ["RAY_ADDRESS"] = cluster.address
+        with session.ray_backend(Site(store, places([])), stages) as backend:
+            (exchange,) = evaluate._exchanges.values()
+            outcome = runner.run(stages, store, backend)
+        del os.environ["RAY_ADDRESS"]
     assert not outcome.failed, outcome.failed
     made = {s.address: store.record(s.inputs["checkpoint"].address) for s in stages if _scores(s)}
     started = {work.split()[0]: at for work, at in exchange.started.items() if work}

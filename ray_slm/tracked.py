@@ -1,6 +1,7 @@
 """What a tracker gets to see of a study, read from journals and records: no tracker in here.
 
-Points of journals, scores, parameters, where checkpoints lie, and a model card for each run.
+Points of journals, scores, parameters, where checkpoints lie, and a model card for each line of a
+comparison: a training run, or a trunk with the branches that cool down from it.
 """
 
 import json
@@ -15,7 +16,36 @@ from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import SCRATCH, Store
 from ray_slm.study import Study
 
-NOT_METRICS = ("time", "tokens")
+NOT_METRICS = ("time", "tokens", "step")  # points are drawn against time or tokens
+COOLDOWN = "cooldown/"  # before what a branch journals: its trunk goes on past the same tokens
+
+
+class Line(NamedTuple):
+    """What is one line in a comparison: a training run, first in ``stages``, and its branches."""
+
+    modality: str
+    label: str  # seed-0, or the rate of a sweep's trial
+    stages: tuple[Stage, ...]
+
+    @property
+    def trunk(self) -> Stage:
+        """The run itself."""
+        return self.stages[0]
+
+
+def lines(stages: Sequence[Stage]) -> dict[tuple[str, str], Line]:
+    """The lines of a plan, by modality and label."""
+    groups: dict[tuple[str, str], list[Stage]] = {}
+    for stage in stages:
+        if isinstance(stage.recipe, Train):
+            groups.setdefault(line_of(stage), []).append(stage)
+    return {key: Line(*key, tuple(group)) for key, group in groups.items()}
+
+
+def line_of(stage: Stage) -> tuple[str, str]:
+    """(modality, label) of a training run, a branch, or an evaluation of their checkpoints."""
+    _, modality, label = stage.name.split("/")[:3]
+    return modality, label
 
 
 class Point(NamedTuple):
@@ -38,12 +68,17 @@ class Journals:
         self._read: dict[Path, int] = {}
 
     def new_points(self, stage: Stage, store: Store) -> list[Point]:
-        """Points of a training run that were not confirmed yet."""
-        folder = store.path(stage.address, only="timing")
-        paths = sorted((folder / SCRATCH).glob("journal-*.jsonl"))
+        """Points of a training run or branch that were not confirmed yet."""
         if store.has(stage.address):
-            paths.append(folder / "timing.jsonl")
-        return [point for path in paths for line in self._new_lines(path) for point in points(line)]
+            paths = [store.path(stage.address, only="timing") / "timing.jsonl"]
+        else:  # it runs, perhaps on another node
+            folder = store.gather(stage.address, f"{SCRATCH}/", "journal-")
+            paths = sorted((folder / SCRATCH).glob("journal-*.jsonl"))
+        before = COOLDOWN if stage.name.startswith(COOLDOWN) else ""
+        found = [
+            point for path in paths for line in self._new_lines(path) for point in points(line)
+        ]
+        return [point._replace(name=before + point.name) for point in found]
 
     def confirm(self) -> None:
         """What was read has arrived."""
@@ -81,9 +116,9 @@ def scores(stage: Stage, store: Store) -> list[Point]:
     return list(points(line))
 
 
-def parameters(stage: Stage) -> dict[str, str]:
-    """The plain fields of a recipe, those of its values as ``field.name``."""
-    identity = stage.identity
+def parameters(line: Line) -> dict[str, str]:
+    """The plain fields of a run's recipe, those of its values as ``field.name``."""
+    identity = line.trunk.identity
     assert isinstance(identity, dict)
     found = {}
     for field, value in identity["recipe"].items():
@@ -91,15 +126,22 @@ def parameters(stage: Stage) -> dict[str, str]:
         for name, part in parts:
             if isinstance(part, int | float | str):
                 found[f"{field}.{name}".rstrip(".")] = str(part)
-    return found
+    return found | {"total_tokens": str(max(_recipe(s).total_tokens for s in line.stages))}
 
 
-def checkpoints(stage: Stage, store: Store) -> list[dict[str, object]]:
-    """Published checkpoints of a training run: where they lie and what they weigh."""
-    recipe = stage.recipe
-    assert isinstance(recipe, Train)
-    addresses = {tokens: stage[checkpoint_part(tokens)].address for tokens in recipe.checkpoints}
+def published(line: Line, store: Store) -> dict[int, str]:
+    """Checkpoints that a run and its branches have published: addresses by tokens, rising."""
+    addresses = {
+        tokens: stage[checkpoint_part(tokens)].address
+        for stage in line.stages
+        for tokens in _recipe(stage).checkpoints
+    }
     there = store.present(addresses.values())
+    return {tokens: address for tokens, address in addresses.items() if address in there}
+
+
+def checkpoints(there: Mapping[int, str], store: Store) -> list[dict[str, object]]:
+    """Where published checkpoints lie and what they weigh."""
     return [
         {
             "tokens": tokens,
@@ -107,8 +149,7 @@ def checkpoints(stage: Stage, store: Store) -> list[dict[str, object]]:
             "location": f"{store.location}/{address}",
             "files": store.record(address)["files"],
         }
-        for tokens, address in addresses.items()
-        if address in there
+        for tokens, address in there.items()
     ]
 
 
@@ -134,19 +175,18 @@ modalities, has seen nothing but this corpus, and is of no other use.
 """
 
 
-def model_card(stage: Stage, study: Study, store: Store) -> str:
-    """Markdown about a finished run and each of its checkpoints."""
-    recipe, record = stage.recipe, store.record(stage.address)
-    assert isinstance(recipe, Train)
-    _, modality, seed = stage.name.split("/", 2)
+def model_card(line: Line, study: Study, store: Store) -> str:
+    """Markdown about a finished run, as its longest branch ended, and each of its checkpoints."""
+    last = max(line.stages, key=lambda stage: _recipe(stage).total_tokens)
+    recipe, record = _recipe(last), store.record(last.address)
     summary, scale = record["summary"], recipe.scale
     return CARD.format(
-        name=stage.name,
+        name=line.trunk.name,
         study=study.name,
         question=study.question,
         notice=study.notice,
-        modality=modality,
-        seed=seed.removeprefix("seed-"),
+        modality=line.modality,
+        seed=line.label.removeprefix("seed-"),
         layers=scale.layers,
         width=scale.width,
         heads=scale.heads,
@@ -159,7 +199,7 @@ def model_card(stage: Stage, study: Study, store: Store) -> str:
         bits=summary["bits_per_second"],
         corpus=study.corpus.name,
         commit=record["made"]["commit"],
-        rows="\n".join(_card_row(found) for found in checkpoints(stage, store)),
+        rows="\n".join(_card_row(row) for row in checkpoints(published(line, store), store)),
     )
 
 
@@ -169,6 +209,6 @@ def _card_row(found: Mapping) -> str:
     return f"| {found['tokens']:,} | `{found['location']}` | `{digest}` |"
 
 
-def trainings(stages: Sequence[Stage]) -> list[Stage]:
-    """The training runs of a plan."""
-    return [stage for stage in stages if isinstance(stage.recipe, Train)]
+def _recipe(stage: Stage) -> Train:
+    assert isinstance(stage.recipe, Train)
+    return stage.recipe

@@ -8,17 +8,19 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
 from ray_slm import tracked
+from ray_slm.errors import StorageError
 from ray_slm.scheduling.identity import fingerprint_of_canonical
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import Store
 from ray_slm.study import Study
+from ray_slm.tracking_address import check_uri
 
 logger = logging.getLogger(__name__)
 
@@ -26,26 +28,11 @@ EXPERIMENT = "ray_slm"
 FINGERPRINT_TAG = "ray_slm.fingerprint"
 SYNC_SECONDS = 10.0
 BATCH = 1000  # metrics in one log_batch, MLflow's limit
-PARAMS_BATCH = 100
+PARAMS_BATCH = 100  # as many as MLflow takes at once
 DATABASE = "mlflow.db"
-SCHEMES = ("http", "https", "sqlite")
+SCORED = ("evaluate/", "continue/")
 # A server that is away must not hold the thread for minutes: it tries again by itself.
 HTTP_RETRIES, HTTP_SECONDS = 1, 10
-
-
-def check_uri(uri: str) -> None:
-    """Refuse what MLflow would fail on again and again, and secrets that would be printed."""
-    parts = urlsplit(uri)
-    if parts.scheme not in SCHEMES:
-        raise ValueError(
-            f"--tracking-uri {uri!r}: use http://HOST:PORT or https:// of an MLflow server, or "
-            "sqlite:///FILE; without it metrics go to mlflow.db in the root"
-        )
-    if parts.password is not None:
-        raise ValueError(
-            f"--tracking-uri has a password for {parts.hostname}: pass it in the environment, "
-            "as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        )
 
 
 def make_database(path: Path) -> None:
@@ -78,6 +65,7 @@ class Mirror:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="mlflow-mirror", daemon=True)
         self._client: MirrorClient | None = None
+        self._tables: Path | None = None
 
     def __enter__(self) -> "Mirror":
         self._thread.start()
@@ -93,6 +81,10 @@ class Mirror:
         self._thread.join()
         self.sync(f"the mirror is behind; `ray-slm sync {self._study.name}` brings it up to date")
 
+    def conclude(self, tables: Path) -> None:
+        """Nothing will be added to what is not done: leave no run open, and send a folder along."""
+        self._tables = tables
+
     def _loop(self) -> None:
         while not self._stop.wait(SYNC_SECONDS):
             self.sync("the MLflow mirror is behind, trying again")
@@ -106,7 +98,9 @@ class Mirror:
             if self._client is None:
                 self._client = MirrorClient(self._study, self._stages, self._store, self._uri)
             self._client.sync()
-        except (MlflowException, SQLAlchemyError, OSError) as error:
+            if self._tables is not None:
+                self._client.conclude(self._tables)
+        except (MlflowException, SQLAlchemyError, OSError, StorageError) as error:
             first = str(error).strip().splitlines()[:1]
             logger.warning("%s: %s", trouble, *(first or [type(error).__name__]))
             return False
@@ -114,7 +108,7 @@ class Mirror:
 
 
 class MirrorClient:
-    """One parent run for the study, one child for each training run; `sync` sends what is new."""
+    """A parent run for the study, a child for each of its lines; `sync` sends what is new."""
 
     def __init__(
         self, study: Study, stages: Sequence[Stage], store: Store, uri: str | None = None
@@ -129,23 +123,24 @@ class MirrorClient:
         whole = fingerprint_of_canonical([stage.address for stage in stages])
         about = {"mlflow.note.content": f"{study.question}\n\n{study.notice}"}
         self._parent = self._run_of(study.name, whole, about)
-        self._runs: dict[str, str] = {}
-        self._journals = {stage.address: tracked.Journals() for stage in tracked.trainings(stages)}
-        self._published: dict[str, int] = {}
-        self._sent: set[str] = set()
+        self._runs: dict[str, str] = {}  # by the trunk's address
+        self._lines = tracked.lines(stages)
+        self._journals = {stage.address: tracked.Journals() for stage in stages}
+        self._published: dict[str, int] = {}  # checkpoints, by run
+        self._sent: set[str] = set()  # addresses of stages
+        self._ended: set[tuple[str, str]] = set()  # lines
         self._reports = [stage for stage in stages if stage.name.startswith("report/")]
 
     def sync(self) -> None:
         """Send journal lines, scores and ends of runs that were not sent by this process."""
-        for stage in self._stages:
-            if stage.address in self._sent:
-                continue
-            if stage.address in self._journals and self._store.path(stage.address).exists():
-                self._sync_run(stage)
-            elif stage.name.startswith(("evaluate/", "continue/")) and self._store.has(
-                stage.address
-            ):
-                run_id = self._run_id(stage.inputs["checkpoint"].stage)
+        unsent = [stage for stage in self._stages if stage.address not in self._sent]
+        inputs = {a.address for stage in unsent for a in stage.inputs.values()}
+        whole = self._store.present(inputs | {stage.address for stage in unsent})
+        for key in self._lines.keys() - self._ended:
+            self._sync_line(key, whole)
+        for stage in unsent:
+            if stage.name.startswith(SCORED) and stage.address in whole:
+                run_id = self._run_id(self._lines[tracked.line_of(stage)])
                 self._send(run_id, tracked.scores(stage, self._store))
                 self._sent.add(stage.address)
         for report in self._reports:
@@ -157,6 +152,14 @@ class MirrorClient:
             self._client.set_terminated(self._parent)
             self._sent.add(report.address)
 
+    def conclude(self, tables: Path) -> None:
+        """End all runs, those of trials that were stopped early too."""
+        for address, run_id in self._runs.items():
+            if address not in self._sent:
+                self._client.set_terminated(run_id, "KILLED")
+        self._client.log_artifacts(self._parent, str(tables), tables.name)
+        self._client.set_terminated(self._parent)
+
     def _run_of(self, name: str, fingerprint: str, tags: dict[str, str]) -> str:
         """The run tagged with this fingerprint, made when there is none."""
         query = f"tags.`{FINGERPRINT_TAG}` = '{fingerprint}'"
@@ -166,52 +169,61 @@ class MirrorClient:
         run = self._client.create_run(self._experiment, run_name=name, tags=tags)
         return str(run.info.run_id)
 
-    def _run_id(self, stage: Stage) -> str:
-        if stage.address not in self._runs:
-            _, modality, seed = stage.name.split("/", 2)
+    def _run_id(self, line: tracked.Line) -> str:
+        address = line.trunk.address
+        if address not in self._runs:
             tags = {
                 "mlflow.parentRunId": self._parent,
-                "ray_slm.modality": modality,
-                "ray_slm.seed": seed.removeprefix("seed-"),
-                "ray_slm.address": stage.address,
-                "ray_slm.location": f"{self._store.location}/{stage.address}",
+                "ray_slm.modality": line.modality,
+                "ray_slm.seed": line.label.removeprefix("seed-"),
+                "ray_slm.address": address,
+                "ray_slm.location": f"{self._store.location}/{address}",
             }
-            run_id = self._run_of(f"{modality} {seed}", stage.fingerprint, tags)
-            self._log_params(run_id, stage)
-            self._runs[stage.address] = run_id
-        return self._runs[stage.address]
+            run_id = self._run_of(f"{line.modality} {line.label}", line.trunk.fingerprint, tags)
+            self._log_params(run_id, line)
+            self._runs[address] = run_id
+        return self._runs[address]
 
-    def _log_params(self, run_id: str, stage: Stage) -> None:
-        """The recipe's plain fields as parameters, the whole identity as an artifact."""
+    def _log_params(self, run_id: str, line: tracked.Line) -> None:
+        """The recipe's plain fields as parameters, whole identities as an artifact."""
         from mlflow.entities import Param
 
-        params = [Param(name, value) for name, value in tracked.parameters(stage).items()]
-        for start in range(0, len(params), PARAMS_BATCH):
-            self._client.log_batch(run_id, params=params[start : start + PARAMS_BATCH])
-        identity = stage.identity
-        assert isinstance(identity, dict)
-        self._client.log_dict(run_id, identity, "identity.json")
+        params = [Param(name, value) for name, value in tracked.parameters(line).items()]
+        assert len(params) <= PARAMS_BATCH, len(params)
+        self._client.log_batch(run_id, params=params)
+        identities = {stage.name: stage.identity for stage in line.stages}
+        self._client.log_dict(run_id, identities, "identity.json")
 
-    def _sync_run(self, stage: Stage) -> None:
-        run_id, journals = self._run_id(stage), self._journals[stage.address]
-        self._send(run_id, journals.new_points(stage, self._store))
-        journals.confirm()
-        self._sync_checkpoints(run_id, stage)
-        if self._store.has(stage.address):
-            card = tracked.model_card(stage, self._study, self._store)
+    def _sync_line(self, key: tuple[str, str], whole: Set[str]) -> None:
+        """What is new of a run and its branches; ``whole`` are results and parts there are."""
+        line = self._lines[key]
+        for stage in line.stages:
+            ready = all(artifact.address in whole for artifact in stage.inputs.values())
+            if stage.address in self._sent or not (ready or stage.address in whole):
+                continue
+            journals = self._journals[stage.address]
+            if points := journals.new_points(stage, self._store):
+                self._send(self._run_id(line), points)
+                journals.confirm()
+            self._sent |= whole & {stage.address}
+        if line.trunk.address in self._runs:
+            self._sync_checkpoints(line)
+        if all(stage.address in self._sent for stage in line.stages):
+            run_id, card = self._run_id(line), tracked.model_card(line, self._study, self._store)
             self._client.log_text(run_id, card, "model_card.md")
             self._client.set_tag(run_id, "mlflow.note.content", card)
             self._client.set_terminated(run_id)
-            self._sent.add(stage.address)
+            self._ended.add(key)
 
-    def _sync_checkpoints(self, run_id: str, stage: Stage) -> None:
+    def _sync_checkpoints(self, line: tracked.Line) -> None:
         """Addresses and digests of what is published; the weights stay in the store."""
-        found = tracked.checkpoints(stage, self._store)
-        if len(found) > self._published.get(stage.address, 0):
+        run_id, there = self._run_id(line), tracked.published(line, self._store)
+        if len(there) > self._published.get(run_id, 0):
+            found = tracked.checkpoints(there, self._store)
             self._client.log_text(run_id, json.dumps(found, indent=1), "checkpoints.json")
             newest = str(found[-1]["location"])
             self._client.set_tag(run_id, "ray_slm.newest_checkpoint", newest)
-            self._published[stage.address] = len(found)
+            self._published[run_id] = len(found)
 
     def _send(self, run_id: str, points: Sequence[tracked.Point]) -> None:
         """Numbers against tokens, each at the time at which it was measured."""

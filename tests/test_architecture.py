@@ -27,7 +27,7 @@ LAYERS = (
         *("study", "studies", "recipes", "scheduling.plan", "scheduling.token_stages"),
         *("scheduling.evaluation_stages", "scheduling.continuation_stages"),
     ),
-    ("report", "tracking", "tracked", "terminal", "token_table"),
+    ("report", "tracking", "tracking_address", "tracked", "terminal", "token_table"),
     ("scheduling.capacity", "costs"),
     ("stages", "sweep"),
     ("cluster",),

@@ -1,7 +1,8 @@
 """A real MLflow server with its artifacts in a bucket: outages, what lands there, how it looks.
 
-The study is the smoke study's plan with journals and records written here, so that the test takes
-seconds; a whole smoke study's mirror is looked at in tests/cluster.
+The study is the smoke study's plan, cooling down before each checkpoint in a branch, with journals
+and records written here, so that the test takes seconds; a whole smoke study's mirror is looked at
+in tests/cluster.
 """
 
 import contextlib
@@ -24,10 +25,11 @@ import pytest
 from matplotlib import image
 from moto.server import ThreadedMotoServer
 
-from ray_slm.recipes import Evaluate, Report, Train
+from ray_slm import tracked
+from ray_slm.recipes import Evaluate, Report, Tokenize
 from ray_slm.scheduling.plan import checkpoint_part, plan
 from ray_slm.scheduling.store import Store
-from ray_slm.studies.smoke import STUDY
+from ray_slm.study import load_study
 from tests import smoke
 from tests.dashboards.prometheus import free_port
 
@@ -37,16 +39,44 @@ KEYS = {
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
-STAGES = plan(STUDY)
-TRAININGS = [stage for stage in STAGES if isinstance(stage.recipe, Train)]
+BRANCHED = """
+from dataclasses import replace
+from ray_slm.studies import smoke
+
+STUDY = replace(
+    smoke.STUDY,
+    name="branched",
+    optimizer=replace(smoke.STUDY.optimizer, schedule="wsd-branches"),
+    checkpoint_hours=(0.0, 0.02, 0.05, 0.1),
+)
+"""
 STEPS = 20
+
+
+@pytest.fixture(scope="module")
+def study_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("study") / "branched.py"
+    path.write_text(BRANCHED)
+    return path
+
+
+@pytest.fixture(scope="module")
+def stages(study_file):
+    return plan(load_study(str(study_file)))
+
+
+@pytest.fixture(scope="module")
+def six(stages):
+    return list(tracked.lines(stages).values())
 
 
 def line(stage, step):
     """A journal line: losses fall, differently in each modality; one of them is not finite."""
-    total, slope = stage.recipe.total_tokens, 0.1 * (1 + TRAININGS.index(stage))
-    loss = 4 * math.exp(-slope * step) if (stage, step) != (TRAININGS[0], 3) else math.inf
-    tokens = round(total * step / STEPS)
+    recipe, slope = stage.recipe, 0.01 * len(stage.name.split("/")[1])
+    first = recipe.forked_at or 0
+    bad = stage.name == "train/text-bpe/seed-0" and step == 3
+    loss = math.inf if bad else 4 * math.exp(-slope * step)
+    tokens = first + round((recipe.total_tokens - first) * step / STEPS)
     return {"time": 1.7e9 + step, "step": step, "tokens": tokens, "loss": loss, "attempt": 1}
 
 
@@ -56,9 +86,22 @@ def write_journal(store, stage, steps):
         file.writelines(json.dumps(line(stage, step)) + "\n" for step in steps)
 
 
-def finish(store):
+def tokenize(store, stages):
+    """Records of what trainings read."""
+    for stage in stages:
+        if isinstance(stage.recipe, Tokenize):
+            store.commit(stage, summary={}, made={})
+
+
+def accuracy(stage):
+    """Of a made-up evaluation: it rises ever less with tokens, and with the name's length."""
+    _, modality, _, tokens, _ = stage.name.split("/")
+    return 0.5 + 0.01 * len(modality) + math.sqrt(int(tokens)) / 1e3
+
+
+def finish(store, stages, six):
     """Records of checkpoints, runs, scores and the report."""
-    for stage in TRAININGS:
+    for stage in (stage for one in six for stage in one.stages):
         for tokens in stage.recipe.checkpoints:
             folder = store.path(stage.address) / checkpoint_part(tokens)
             folder.mkdir(parents=True)
@@ -66,16 +109,16 @@ def finish(store):
             summary = {"tokens": tokens}
             store.commit(stage, part=checkpoint_part(tokens), summary=summary, made={})
         lines = [json.dumps(line(stage, step)) + "\n" for step in range(1, STEPS + 1)]
+        store.path(stage.address).mkdir(parents=True, exist_ok=True)
         (store.path(stage.address) / "timing.jsonl").write_text("".join(lines))
         last = {"tokens": stage.recipe.total_tokens, "steps": STEPS, "seconds_of_audio": 180.0}
         summary = {**last, "nats_per_token": 2.0, "bits_per_second": 40.0}
         store.commit(stage, summary=summary, made={"commit": "abc123"})
-    for stage in STAGES:
+    for stage in stages:
         folder = store.path(stage.address)
         if isinstance(stage.recipe, Evaluate):
             folder.mkdir(parents=True)
-            task, tokens = stage.name.split("/")[-1], int(stage.name.split("/")[3])
-            summary = {"metrics": {f"accuracy/{task}": 0.5 + tokens / 1e6}}
+            summary = {"metrics": {f"accuracy/{stage.name.split('/')[-1]}": accuracy(stage)}}
             store.commit(stage, summary=summary, made={})
         if isinstance(stage.recipe, Report):
             folder.mkdir(parents=True)
@@ -137,10 +180,11 @@ from pathlib import Path
 from ray_slm import tracking
 from ray_slm.scheduling.plan import plan
 from ray_slm.scheduling.store import Store
-from ray_slm.studies.smoke import STUDY
+from ray_slm.study import load_study
 
 tracking.SYNC_SECONDS = 0.5
-with tracking.Mirror(STUDY, plan(STUDY), Store(Path(sys.argv[1])), sys.argv[2]):
+study = load_study(sys.argv[3])
+with tracking.Mirror(study, plan(study), Store(Path(sys.argv[1])), sys.argv[2]):
     print("mirroring", flush=True)
     sys.stdin.read()
 """
@@ -170,12 +214,13 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def shipped(server, tmp_path_factory):
+def shipped(server, study_file, stages, six, tmp_path_factory):
     """The store of a study that was mirrored while its server was away in the middle."""
     store = Store(tmp_path_factory.mktemp("root"))
+    tokenize(store, stages)
     server.start()
     mirror = subprocess.Popen(
-        [sys.executable, "-c", MIRROR, str(store.root), server.uri],
+        [sys.executable, "-c", MIRROR, str(store.root), server.uri, str(study_file)],
         cwd=smoke.REPOSITORY,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -183,15 +228,15 @@ def shipped(server, tmp_path_factory):
         text=True,
     )
     assert mirror.stdout.readline() == "mirroring\n"
-    for stage in TRAININGS:
-        write_journal(store, stage, range(1, 6))
+    for one in six:
+        write_journal(store, one.trunk, range(1, 6))
     wait_for(lambda: num_points(server) > 0)
     server.stop()
-    for stage in TRAININGS:
-        write_journal(store, stage, range(6, STEPS + 1))
+    for one in six:
+        write_journal(store, one.trunk, range(6, STEPS + 1))
     time.sleep(3)  # some attempts to ship go wrong
     server.start()
-    finish(store)
+    finish(store, stages, six)
     _, errors = mirror.communicate()
     assert mirror.returncode == 0, errors
     assert "trying again" in errors
@@ -238,62 +283,70 @@ def history(server, run, name):
     return server.get(f"metrics/get-history?{words}")["metrics"]
 
 
-def test_every_point_is_there_once_with_its_own_time_after_an_outage(server, shipped):
-    for stage in TRAININGS:
-        run = children(server)[stage.name.split("/")[1]]
-        found = [(p["step"], p["timestamp"], p["value"]) for p in history(server, run, "loss")]
-        lines = [line(stage, step) for step in range(1, STEPS + 1)]
-        expected = [
-            (x["tokens"], round(x["time"] * 1000), x["loss"])
-            for x in lines
-            if math.isfinite(x["loss"])
-        ]
-        assert sorted(found) == sorted(expected)
+def test_every_point_is_there_once_with_its_own_time_after_an_outage(server, shipped, six):
+    for one in six:
+        run = children(server)[one.modality]
+        for name, stages in (("loss", [one.trunk]), ("cooldown/loss", one.stages[1:])):
+            found = [(p["step"], p["timestamp"], p["value"]) for p in history(server, run, name)]
+            lines = [line(stage, step) for stage in stages for step in range(1, STEPS + 1)]
+            expected = [
+                (x["tokens"], round(x["time"] * 1000), x["loss"])
+                for x in lines
+                if math.isfinite(x["loss"])
+            ]
+            assert sorted(found) == sorted(expected)
 
 
-def test_parameters_model_cards_and_addresses_of_checkpoints_land(server, shipped):
+def test_parameters_model_cards_and_addresses_of_checkpoints_land(server, shipped, six):
     keys = server.objects()
-    for stage in TRAININGS:
-        run = children(server)[stage.name.split("/")[1]]
+    for one in six:
+        run = children(server)[one.modality]
         params = {p["key"]: p["value"] for p in run["data"]["params"]}
-        assert params["scale.layers"] == str(STUDY.scale.layers)
+        assert params["scale.layers"] == str(one.trunk.recipe.scale.layers)
+        assert params["total_tokens"] == str(one.stages[-1].recipe.total_tokens)
         assert params["seed"] == "0"
         assert run["info"]["status"] == "FINISHED"
         own = [key for key in keys if run["info"]["run_id"] in key]
         (card,) = [server.read(key) for key in own if key.endswith("model_card.md")]
         (listed,) = [json.loads(server.read(k)) for k in own if k.endswith("checkpoints.json")]
-        assert [row["tokens"] for row in listed] == list(stage.recipe.checkpoints)
+        counts = [count for stage in one.stages for count in stage.recipe.checkpoints]
+        assert [row["tokens"] for row in listed] == counts
+        assert len(counts) == 4
         for row in listed:
             assert (Path(row["location"]) / "model.safetensors").is_file()
             assert row["files"]["model.safetensors"]["sha256"] in card
             assert row["location"] in card
         assert tags(run)["ray_slm.newest_checkpoint"] == listed[-1]["location"]
-        assert any(key.endswith("identity.json") for key in own)
+        (identities,) = [json.loads(server.read(k)) for k in own if k.endswith("identity.json")]
+        assert list(identities) == [stage.name for stage in one.stages]
 
 
-def test_scores_stand_against_trained_tokens_and_the_report_is_there(server, shipped):
-    for stage in TRAININGS:
-        run = children(server)[stage.name.split("/")[1]]
-        for task in STUDY.tasks:
-            found = history(server, run, f"accuracy/{task.name}")
-            assert sorted(p["step"] for p in found) == sorted(stage.recipe.checkpoints)
+def test_scores_stand_against_trained_tokens_and_the_report_is_there(server, shipped, stages):
+    expected = {}
+    for stage in stages:
+        if isinstance(stage.recipe, Evaluate):
+            _, modality, _, tokens, task = stage.name.split("/")
+            expected.setdefault((modality, task), []).append((int(tokens), accuracy(stage)))
+    for (modality, task), points in expected.items():
+        found = history(server, children(server)[modality], f"accuracy/{task}")
+        assert sorted((p["step"], p["value"]) for p in found) == sorted(points)
     assert [server.read(key) for key in server.objects() if key.endswith("index.html")] == [
         "<h1>the report</h1>"
     ]
 
 
-def test_sending_again_changes_nothing(server, shipped):
+def test_sending_again_changes_nothing(server, shipped, study_file, six):
     before = {m: history(server, run, "loss") for m, run in children(server).items()}
-    found = smoke.call("sync", "smoke", shipped.root, "--tracking-uri", server.uri)
+    found = smoke.call("sync", str(study_file), shipped.root, "--tracking-uri", server.uri)
     assert found.returncode == 0, found.stderr
     after = {m: history(server, run, "loss") for m, run in children(server).items()}
     assert after == before
-    assert len(runs_of(server)) == len(TRAININGS) + 1
+    assert len(runs_of(server)) == len(six) + 1
 
 
-def test_a_server_that_is_away_is_exit_5_and_one_line(shipped):
+def test_a_server_that_is_away_is_exit_5_and_one_line(shipped, study_file):
     uri = f"http://127.0.0.1:{free_port()}"
-    found = smoke.call("sync", "smoke", shipped.root, "--tracking-uri", uri)
+    found = smoke.call("sync", str(study_file), shipped.root, "--tracking-uri", uri)
     assert found.returncode == 5
     assert "nothing was lost" in found.stderr
 
@@ -347,12 +400,13 @@ def test_the_compare_view_shows_six_runs_side_by_side(server, shipped, tmp_path)
     assert 0.005 < ink.mean() < 0.5
 
 
-def test_the_comparison_of_one_metric_draws_six_curves(server, shipped, tmp_path):
-    metric = 'metric="loss"&plot_metric_keys=["loss"]&x_axis=step'
+def test_the_comparison_of_a_score_is_the_scaling_figure(server, shipped, tmp_path):
+    """Six curves over trained tokens, each through all checkpoints, those of branches too."""
+    score = "accuracy/swuggy"
+    metric = f'metric="{score}"&plot_metric_keys=["{score}"]&x_axis=step'
     document, _ = browse(f"{server.uri}/#/metric?{six_runs(server)}&{metric}", tmp_path)
     curves = re.findall(r'<path class="js-line"[^>]* d="([^"]*)"', document)
     different = set(curves)  # the page draws each a second time, for its own copy of the chart
-    assert len(different) == len(TRAININGS)
-    assert all(curve.count("L") >= STEPS // 2 for curve in different)  # straight ends are joined
+    assert [curve.count("L") for curve in different] == [3] * 6  # from the first to the fourth
     for modality in children(server):
-        assert f"{modality} seed-0 (loss)" in document
+        assert f"{modality} seed-0 ({score})" in document

@@ -107,7 +107,7 @@ def kind_of(stage: Stage) -> str:
 
 def run_tags(stage: Stage) -> dict[str, str]:
     """Which training run it is: modality and seed from its name, and its fingerprint."""
-    _, modality, seed = stage.name.split("/", 2)
+    _, modality, seed = stage.name.split("/")[:3]
     return {"modality": modality, "seed": seed.removeprefix("seed-"), "run": stage.fingerprint}
 
 

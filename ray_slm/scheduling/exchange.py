@@ -7,6 +7,7 @@ Working state (shards of an unfinished stage, resume checkpoints) travels under 
 
 import json
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -14,11 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from ray_slm.errors import StorageError
-from ray_slm.scheduling.folders import SCRATCH, digest_once, inside, shared_files
+from ray_slm.scheduling.folders import SCRATCH, digest, digest_once, inside, shared_files
 from ray_slm.scheduling.objects import Bucket, Entry
 
 RECORDS, DATA = "records", "data"
 VOLATILE = "timing"  # files so named hold wall-clock figures: the same work writes other bytes
+GROWING = ".jsonl"  # files to which a writer may append between their digest and their upload
 HEAD = 12  # hex digits of the SHA-256 in a key
 STREAMS = 8
 TRIES = 3
@@ -143,13 +145,20 @@ class Working:
 
     def _send(self, address: str, folder: Path, name: str) -> None:
         try:
-            key = data_key(address, name, digest_once(folder / name))
-            before = self._sent.get((address, name))
-            if key == before:
+            if not name.endswith(GROWING):
+                self._upload(address, name, folder / name, digest_once(folder / name))
                 return
-            self._bucket.upload(key, folder / name)
+            with tempfile.NamedTemporaryFile(prefix="ray_slm-share-") as aside:
+                path = Path(shutil.copyfile(folder / name, aside.name))
+                self._upload(address, name, path, digest(path))
         except FileNotFoundError:
             return  # pruned while we looked: nothing to keep
+
+    def _upload(self, address: str, name: str, path: Path, sha256: str) -> None:
+        key, before = data_key(address, name, sha256), self._sent.get((address, name))
+        if key == before:
+            return
+        self._bucket.upload(key, path)
         self._sent[address, name] = key
         if before is not None:
             self._bucket.delete(before)

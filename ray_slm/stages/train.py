@@ -1,7 +1,9 @@
 """Train one model: opens the tokens, runs the loop, commits each checkpoint as it is published."""
 
 import math
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from ray_slm.recipes import Train
@@ -16,7 +18,9 @@ from ray_slm.training.run import Run
 from ray_slm.training.world import World
 
 TRAIN_SPLIT, DEV_SPLIT = "train", "dev"
-RESUME_FILES = (f"{SCRATCH}/resume/", f"{SCRATCH}/journal-")
+JOURNALS = f"{SCRATCH}/journal-"
+RESUME_FILES = (f"{SCRATCH}/resume/", JOURNALS)
+JOURNAL_SECONDS = 30.0  # how old the curves are that others see
 
 
 class CommitCheckpoints:
@@ -25,8 +29,13 @@ class CommitCheckpoints:
     ``urgent`` tells, after each step, whether to save a resume checkpoint at once.
     """
 
-    def __init__(self, stage: Stage, site: Site, urgent: Callable[[], bool]) -> None:
+    def __init__(
+        self, stage: Stage, site: Site, urgent: Callable[[], bool], *, keeps_journal: bool = True
+    ) -> None:
         self._stage, self._site, self._urgent = stage, site, urgent
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._sharing: Future[None] | None = None
+        self._share_at = time.monotonic() + (JOURNAL_SECONDS if keeps_journal else math.inf)
 
     def published(self, tokens: int, folder: Path) -> None:
         """Commit the part, unless an earlier attempt did."""
@@ -43,8 +52,20 @@ class CommitCheckpoints:
         self._site.store.share(self._stage.address, *RESUME_FILES, exact=True)
 
     def step(self, point: Mapping[str, float]) -> bool:
-        """A resume checkpoint comes by count, and at once when the end is near."""
+        """Journals are shared now and then; a resume checkpoint comes at once if the end is near.
+
+        What fails in sharing a journal is left to `saved`, which sends it again and must not fail.
+        """
+        now = time.monotonic()
+        if now >= self._share_at and (self._sharing is None or self._sharing.done()):
+            self._share_at = now + JOURNAL_SECONDS
+            share, address = self._site.store.share, self._stage.address
+            self._sharing = self._beside.submit(share, address, JOURNALS)
         return self._urgent()
+
+    def close(self) -> None:
+        """Leave no journal on its way: what a commit tidies up would come back."""
+        self._beside.shutdown(cancel_futures=True)
 
 
 def train(
@@ -60,6 +81,7 @@ def train(
     tokens = site.store.path(stage.inputs["tokens"].address)
     training = TokenStore.open(tokens, TRAIN_SPLIT)
     trunk = stage.inputs.get("trunk")
+    events = CommitCheckpoints(stage, site, urgent, keeps_journal=world.rank == 0)
     summary = fit(
         run_of(stage, training.vocab_size),
         training,
@@ -67,10 +89,11 @@ def train(
         folder,
         scratch=site.store.scratch(stage.address),
         world=_as_demanded(world, stage.demand),
-        events=CommitCheckpoints(stage, site, urgent),
+        events=events,
         fork=None if trunk is None else site.store.path(trunk.address),
         listener=listener,
     )
+    events.close()
     if world.rank == 0:
         site.store.commit(stage, summary=summary._asdict(), made=made_with())
     return summary
