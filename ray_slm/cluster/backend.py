@@ -20,6 +20,7 @@ from ray_slm.cluster.prepare import prepare
 from ray_slm.cluster.retries import despite_losses
 from ray_slm.cluster.tokenize import ENCODER_CPUS, LIGHT_CPUS, fit_codebook, tokenize
 from ray_slm.cluster.train import train
+from ray_slm.cluster.trainer import Controllers
 from ray_slm.cluster.watch import Watch
 from ray_slm.errors import ResourceError
 from ray_slm.modalities.modality import Form
@@ -29,7 +30,8 @@ from ray_slm.stages import local
 from ray_slm.stages.site import Site
 
 MOST_EVALUATORS = 16  # of a cluster that can grow
-CPUS_PER_EVALUATOR = 4  # of one that cannot: training needs its processors
+CPUS_PER_EVALUATOR = 4  # of one that cannot, while training needs its processors
+CPUS_PER_EVALUATOR_ALONE = 2
 MOST_THREADS = 256  # all but the running ones sleep
 
 
@@ -52,14 +54,15 @@ class RayBackend:
         self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="stage")
         self._stages: dict[Future[None], Stage] = {}
         self._ready: list[Stage] = []  # evaluations
-        most = int(capacity.get("CPU", 1)) // CPUS_PER_EVALUATOR if capacity else MOST_EVALUATORS
-        self.evaluations = Evaluations(plan, site, max(1, most))
+        most = self._evaluators(CPUS_PER_EVALUATOR_ALONE)
+        self.evaluations = Evaluations(plan, site, most)
         self._encoding: defaultdict[str, Lock] = defaultdict(Lock)  # by modality
         # The longest path runs from codebook to the evaluation of speech.  On one machine the
         # start of other training runs would stretch its first steps from seconds to minutes.
         self._unencoded: set[str] = set()  # modalities
         self._encoded = Condition()
         self._watch = Watch()
+        self._controllers = Controllers() if capacity else None
 
     def submit(self, stage: Stage) -> None:
         """Start a stage; an evaluation at the next `finished`, with others of its checkpoint."""
@@ -80,8 +83,11 @@ class RayBackend:
         if self._ready:
             ready, self._ready = self._ready, []
             self.evaluations.add(ready)
+        training = self._training()
+        cpus_each = CPUS_PER_EVALUATOR if training else CPUS_PER_EVALUATOR_ALONE
+        self.evaluations.allow(self._evaluators(cpus_each))
         for seconds in self._watch.nodes_that_leave():
-            for address in self._training():
+            for address in training:
                 notice.give(address, seconds)
         done = [future for future in self._stages if future.done()]
         ended = [(self._stages.pop(future), future.exception()) for future in done]
@@ -99,6 +105,12 @@ class RayBackend:
         """Wait for no thread: the cluster is about to go."""
         self.evaluations.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _evaluators(self, cpus_each: int) -> int:
+        """How many evaluate at once: by processors where the cluster cannot grow."""
+        if self._capacity is None:
+            return MOST_EVALUATORS
+        return max(1, int(self._capacity.get("CPU", 1)) // cpus_each)
 
     def _steer(self, stage: Stage) -> None:
         match stage.recipe:
@@ -119,7 +131,7 @@ class RayBackend:
                 if problem is not None:
                     raise ResourceError(problem)
                 try:
-                    train(stage, self._site, own_cluster=self._capacity is not None)
+                    train(stage, self._site, self._controllers)
                 finally:
                     notice.forget(stage.address)
             case _:

@@ -41,6 +41,8 @@ class Exchange:
         self.ended: deque[tuple[str, BaseException | None]] = deque()
         self.started: dict[str, float] = {}  # Unix seconds
         self.closed = False
+        self.at_once = 1
+        self.out: set[str] = set()  # trials that were handed out and have not ended
 
 
 _exchanges: dict[str, Exchange] = {}  # Tune copies and pickles what it is given: names, that is
@@ -54,6 +56,7 @@ class Evaluations:
         self._site, self._most = site, most_at_once
         self._name = f"evaluations-{uuid.uuid4().hex}"
         self.exchange = _exchanges.setdefault(self._name, Exchange())
+        self.allow(most_at_once)
         self._open: dict[str, int] = {}  # work that has not ended: how often it was given to Tune
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="evaluations")
         self._run: Future[None] | None = None
@@ -62,6 +65,10 @@ class Evaluations:
         """Start Tune and warm an actor up, if that was not done."""
         if self._run is None and self._stages:
             self._run = self._thread.submit(despite_losses, self._tune)
+
+    def allow(self, at_once: int) -> None:
+        """From now on, so many actors at once, of the most there can be."""
+        self.exchange.at_once = min(at_once, self._most)
 
     def add(self, stages: Sequence[Stage]) -> None:
         """Evaluate stages that are ready: those of one checkpoint together."""
@@ -111,6 +118,7 @@ class Evaluations:
 
     def _tune(self) -> None:
         self.exchange.todo = deque([NOTHING, *self._open])  # again, after a loss
+        self.exchange.out.clear()
         trainable = tune.with_parameters(trial, stages=self._stages, site=self._site)
         tune.Tuner(
             tune.with_resources(trainable, trial_demand(self._stages.values())),
@@ -142,12 +150,17 @@ class Ready(Searcher):  # type: ignore[misc]
         exchange = _exchanges.get(self._name)
         if exchange is None or exchange.closed:
             return str(Searcher.FINISHED)
-        return {"work": exchange.todo.popleft()} if exchange.todo else None
+        if not exchange.todo or len(exchange.out) >= exchange.at_once:
+            return None
+        exchange.out.add(trial_id)
+        return {"work": exchange.todo.popleft()}
 
     def on_trial_complete(
         self, trial_id: str, result: dict | None = None, error: bool = False
     ) -> None:
-        """Learn nothing: there is nothing to search for."""
+        """Make room for the next."""
+        if self._name in _exchanges:
+            _exchanges[self._name].out.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Keep nothing: records are the truth."""

@@ -1,13 +1,59 @@
-"""TorchTrainer without the actors that a run here never asks anything.
+"""TorchTrainer without the processes that a run here never asks anything.
 
-Ray Train starts five processes for a run of one worker, each some two processor seconds.  No
-dataset is handed over, because trainers read memory-mapped shards; and a cluster that ends with
-its driver leaves no placement group behind to clean.
+Ray Train starts five processes for a run of one worker, each two to six processor seconds of
+imports.  No dataset is handed over, because trainers read memory-mapped shards.  A cluster that
+ends with its driver leaves no placement group behind to clean, and there one process holds the
+controllers of all runs.
 """
 
-from typing import ClassVar
+import asyncio
+from threading import Lock
+from typing import Any, ClassVar
 
+import ray
+from ray.exceptions import RayActorError
+from ray.train import Result
 from ray.train.torch import TorchTrainer
+
+MOST_RUNS = 256  # in one process: a controller waits for nearly all of its time
+
+
+class ControlRoom:
+    """An actor: runs Ray Train's controllers, each in a thread of its own."""
+
+    def run(self, parts: dict[str, Any]) -> Result:
+        """Run one to its end; ``parts`` are what Ray Train makes a controller of."""
+        from ray.train.v2._internal.execution.controller import TrainController
+
+        controller = TrainController(**parts)
+        asyncio.run(controller.run())
+        return controller.get_result()
+
+
+class Controllers:
+    """The process that controls all training runs of one driver; a new one where it died.
+
+    No restart by Ray: placement groups of a dead actor go with it, of a restarted one they stay.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._room: Any = None
+
+    def run(self, parts: dict[str, Any]) -> Result:
+        """Run one controller to its end.  Raises RayActorError if the process died meanwhile."""
+        with self._lock:
+            if self._room is None:
+                actor = ray.remote(num_cpus=0, max_concurrency=MOST_RUNS)(ControlRoom)
+                self._room = actor.remote()
+            room = self._room
+        try:
+            return ray.get(room.run.remote(parts))
+        except RayActorError:
+            with self._lock:
+                if self._room is room:
+                    self._room = None
+            raise
 
 
 class LeanTorchTrainer(TorchTrainer):  # type: ignore[misc]
@@ -24,6 +70,13 @@ class LeanTorchTrainer(TorchTrainer):  # type: ignore[misc]
 
 
 class OwnClusterTrainer(LeanTorchTrainer):
-    """On a cluster that ends with the driver: also without the cleaner of placement groups."""
+    """On a cluster that ends with the driver: no cleaner of placement groups, one control room.
+
+    ``controllers`` is set after construction, as TorchTrainer's own arguments are many.
+    """
 
     left_out: ClassVar[tuple[str, ...]] = ("DatasetsCallback", "PlacementGroupCleanerCallback")
+    controllers: Controllers
+
+    def _initialize_and_run_controller(self, **parts: Any) -> Result:
+        return self.controllers.run(parts)
