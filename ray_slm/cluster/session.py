@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ray_slm.errors import FencedError
 from ray_slm.scheduling.runner import Backend
 from ray_slm.scheduling.stage import Stage
 from ray_slm.stages.site import Site
@@ -57,6 +58,8 @@ def ray_backend(site: Site, stages: Sequence[Stage]) -> Iterator[Backend]:
     finally:
         backend.abandon()
         ray.shutdown()
+        with contextlib.suppress(FencedError):  # they are another driver's then
+            site.store.remove_foreign()  # also what a killed driver left
 
 
 def processors(*, gpus: bool) -> float:

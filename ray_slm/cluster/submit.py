@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from packaging.requirements import Requirement
+
 from ray_slm.cluster.session import job_server_address
 from ray_slm.errors import EXIT_INFRASTRUCTURE, EXIT_INTERRUPTED, ResourceError
 from ray_slm.stages.site import COMMIT_FILE, made_with
@@ -136,12 +138,13 @@ def locked_packages(project: Path) -> list[str]:
     pins = dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
     declared = tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]
     found = []
-    for requirement in declared:
-        name = requirement.split("[")[0].split(">")[0].split("=")[0].strip()
-        pinned = requirement.split(">")[0] if name in pins else ""
-        found.append(f"{pinned}=={pins.pop(name)}" if pinned else requirement)
-    rest = [f"{name}=={version}" for name, version in pins.items()]
-    return [r for r in [*found, *rest] if not r.startswith(("ray[", "ray="))]
+    for requirement in map(Requirement, declared):
+        extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+        version = pins.pop(requirement.name, None)
+        wanted = f"=={version}" if version else str(requirement.specifier)
+        found.append(f"{requirement.name}{extras}{wanted}")
+    found += [f"{name}=={version}" for name, version in pins.items()]
+    return [package for package in found if not package.startswith(("ray[", "ray="))]
 
 
 def pack(folder: Path, study: str) -> str:

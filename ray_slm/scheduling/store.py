@@ -85,10 +85,9 @@ class Store:
         A whole result is brought here first: all of it, or the files whose names hold ``only``.
         """
         folder = self.root / address
-        if self.bucket is not None and address not in self._here:
-            text = self._standing(address)
-            if text is not None:
-                self._bring(address, text, only)
+        away = self.bucket is not None and address not in self._here
+        if away and (text := self._standing(address)) is not None:
+            self._bring(address, text, only)
         return folder
 
     def has(self, address: str) -> bool:
@@ -149,11 +148,13 @@ class Store:
         """Where another program, Ray, may keep files that every node must reach: a path or URL."""
         return f"{self.location}/{FOREIGN}/{name}"
 
-    def remove_foreign(self, name: str) -> None:
-        """Take those files away."""
+    def remove_foreign(self, name: str = "") -> None:
+        """Take those files away; without a name all, which only the root's driver may do."""
+        if not name:
+            self._check_fence()
         shutil.rmtree(self.root / FOREIGN / name, ignore_errors=True)
         if self.bucket is not None:
-            for entry in self.bucket.entries(f"{FOREIGN}/{name}/"):
+            for entry in self.bucket.entries(f"{FOREIGN}/{name}".rstrip("/") + "/"):
                 self.bucket.delete(entry.key)
 
     def send_copy(self, folder: Path) -> str:

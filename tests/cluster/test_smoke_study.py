@@ -29,6 +29,7 @@ def store(finished):
 def test_every_stage_has_a_record_and_every_file_its_digest(finished, store):
     assert all(store.has(stage.address) for stage in STAGES.values())
     assert len(smoke.digest("smoke", finished)) == 64
+    assert not (finished / ".ray").exists()
 
 
 def test_a_second_run_makes_nothing(finished):

@@ -232,6 +232,21 @@ def test_a_fence_holds_until_the_very_record(node):
     assert json.loads(store.bucket.get(".lease/00000002.json")) == {}
 
 
+def test_what_ray_left_goes_at_the_end_unless_another_driver_works_there(node):
+    from ray_slm.errors import FencedError
+
+    store = dataclasses.replace(node("one"), fence=1)
+    for name in ("evaluations-1/state", "abc/run/checkpoint"):
+        store.bucket.put(f".ray/{name}", b"x")
+    store.remove_foreign("abc")
+    assert [entry.key for entry in store.bucket.entries(".ray/")] == [".ray/evaluations-1/state"]
+    store.lease_entries.create("00000002.json", b"{}")
+    with pytest.raises(FencedError):
+        store.remove_foreign()
+    dataclasses.replace(store, fence=2).remove_foreign()
+    assert not store.bucket.entries(".ray/")
+
+
 def test_the_doctor_tells_a_bucket_that_honors_conditions(node):
     from ray_slm.doctor import examine
 
