@@ -77,7 +77,10 @@ def why(study: Study, name: str, store: Store) -> list[str]:
 
 
 def verify(study: Study, store: Store) -> Verified:
-    """Re-hash every file of every result there is; the digest leaves wall-clock files out."""
+    """Re-hash every file of every result there is.
+
+    The digest leaves out what tells when and by which commit a result was made.
+    """
     problems: list[str] = []
     entries: list[str] = []
     addresses = sorted(store.present(terminal.addresses_of(plan(study))))

@@ -19,7 +19,9 @@ from ray_slm.scheduling.folders import SCRATCH, digest, digest_once, inside, sha
 from ray_slm.scheduling.objects import Bucket, Entry
 
 RECORDS, DATA = "records", "data"
-VOLATILE = "timing"  # files so named hold wall-clock figures: the same work writes other bytes
+# Files whose names begin so differ between runs of the same work: wall-clock figures, and the page
+# of a report, which names the commit that rendered it (its tables.json says the same without).
+VOLATILE = ("timing", "index.html")
 GROWING = ".jsonl"  # files to which a writer may append between their digest and their upload
 HEAD = 12  # hex digits of the SHA-256 in a key
 STREAMS = 8
