@@ -15,6 +15,10 @@ class QuarantineLimitError(ValueError):
     exit_code = 3
 
 
+class DivergedError(ValueError):
+    """A loss or a gradient that is not finite: the learning rate or the data of a run is wrong."""
+
+
 class ResourceError(RuntimeError):
     """The machine or cluster lacks what a stage needs: processors, memory, disk, a lock."""
 

@@ -99,6 +99,7 @@ class Body(nn.Module):  # type: ignore[misc]
 
     def __init__(self, scale: Scale, num_rows: int) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(num_rows, scale.width)
+        table = torch.empty(num_rows, scale.width)  # drawing here would import torch.compile
+        self.embed_tokens = nn.Embedding.from_pretrained(table, freeze=False)
         self.layers = nn.ModuleList(Layer(scale) for _ in range(scale.layers))
         self.norm = RMSNorm(scale.width, scale.norm_epsilon)

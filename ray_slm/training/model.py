@@ -30,9 +30,10 @@ def initialized(scale: Scale, vocab_size: int, seed: int) -> "Llama":
     """
     with torch.device("meta"):
         model = Llama(scale, table_size(vocab_size))
-    model.to_empty(device="cpu")
+    # Not `to_empty`: it imports the symbolic shapes of torch.compile, a good part of a start.
+    weights = {name: torch.empty(p.shape) for name, p in model.named_parameters()}
     generator = torch.Generator().manual_seed(seed)
-    for name, weight in sorted(model.named_parameters(), key=lambda pair: "layers" not in pair[0]):
+    for name, weight in sorted(weights.items(), key=lambda pair: "layers" not in pair[0]):
         if name.endswith("norm.weight"):
             nn.init.ones_(weight)
             continue
@@ -40,6 +41,7 @@ def initialized(scale: Scale, vocab_size: int, seed: int) -> "Llama":
         if name.endswith(("o_proj.weight", "down_proj.weight")):
             std = 1 / (scale.layers * math.sqrt(scale.width))
         nn.init.normal_(weight, std=std, generator=generator)
+    model.load_state_dict(weights, assign=True)
     return model
 
 

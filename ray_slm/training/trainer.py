@@ -6,14 +6,15 @@ initialization (there is no dropout), so the state below is all that resuming ne
 
 import dataclasses
 import time
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ray_slm.errors import DivergedError
 from ray_slm.training import ending, objective, packing, schedule
+from ray_slm.training.adamw import AdamW
 from ray_slm.training.checkpoint import Saved
 from ray_slm.training.feed import Feed, Prepared
 from ray_slm.training.model import initialized
@@ -67,7 +68,7 @@ class Trainer:
         self.model = initialized(run.scale, run.vocab_size, run.seed).to(world.device)
         self.model.recompute = world.recompute
         self.named = dict(self.model.named_parameters())
-        self.optimizer = _adamw(run, self.named)
+        self.optimizer = AdamW(run.optimizer, self.named)
         self.progress = Progress()
         self.points: list[Point] = []
         self.validations: list[Validation] = []
@@ -95,7 +96,7 @@ class Trainer:
         """Train on the next batch.
 
         Raises:
-            ValueError: when loss or gradient is not finite, naming the utterances; the weights
+            DivergedError: when loss or gradient is not finite, naming the utterances; the weights
                 are then those of before.
             ResourceError: when memory does not suffice, naming the micro-batch to use.
         """
@@ -114,10 +115,8 @@ class Trainer:
         loss = total / num_tokens
         self._refuse_not_finite(loss, grad_norm, prepared.indices)
         rate = self._learning_rate(num_tokens)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            self.optimizer.step(rate)
         self._advance(prepared)
         self.points.append(Point(self.progress.step, self.progress.tokens, rate, loss, grad_norm))
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
@@ -151,9 +150,9 @@ class Trainer:
     def _refuse_not_finite(self, loss: float, norm: float, indices: np.ndarray) -> None:
         if np.isfinite(loss) and np.isfinite(norm):
             return
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.forget()
         ids = ", ".join(self.documents.ids[index] for index in indices)
-        raise ValueError(
+        raise DivergedError(
             f"step {self.progress.step + 1}: the loss is {loss} and the gradient's norm {norm}; "
             f"lower peak_lr, or look at the utterances of this batch: {ids}"
         )
@@ -172,16 +171,15 @@ class Trainer:
 
     def snapshot(self, digest: str) -> Saved:
         """A copy of everything that resuming needs; ``digest`` names the run it belongs to."""
-        moments = {
-            f"{name}/{key}": value
-            for name, parameter in self.named.items()
-            for key, value in self.optimizer.state[parameter].items()
-        }
         history = {
             "points": torch.tensor(self.points, dtype=torch.float64),
             "validations": torch.tensor(self.validations, dtype=torch.float64),
         }
-        groups = {"model": dict(self.named), "optimizer": moments, "history": history}
+        groups = {
+            "model": dict(self.named),
+            "optimizer": self.optimizer.state(),
+            "history": history,
+        }
         state = {"schema": 1, "run": digest, "progress": dataclasses.asdict(self.progress)}
         copies = {
             group: {name: t.detach().to("cpu", copy=True) for name, t in tensors.items()}
@@ -200,11 +198,7 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self.named.items():
                 parameter.copy_(saved.groups["model"][name])
-        self.optimizer.state.clear()
-        for key, value in saved.groups["optimizer"].items():
-            name, _, kind = key.rpartition("/")
-            state = self.optimizer.state[self.named[name]]
-            state[kind] = value.to(self.world.device, copy=True)
+            self.optimizer.restore(saved.groups["optimizer"])
         self.progress = Progress(**saved.state["progress"])
         history = saved.groups["history"]
         self.points = [
@@ -223,19 +217,3 @@ def _tokens_per_step(run: Run, documents: Documents) -> float:
         return float(run.batching.tokens_per_step)
     mean_targets = float(packing.num_targets(documents.lengths).mean())
     return mean_targets * run.batching.utterances_per_step
-
-
-def _adamw(run: Run, named: Mapping[str, Tensor]) -> torch.optim.AdamW:
-    """AdamW whose weight decay spares the norms."""
-    values = run.optimizer
-    groups = [
-        {"params": [p for p in named.values() if p.ndim > 1], "weight_decay": values.weight_decay},
-        {"params": [p for p in named.values() if p.ndim == 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        groups,
-        lr=values.peak_lr,
-        betas=(values.beta1, values.beta2),
-        eps=values.epsilon,
-        fused=True,
-    )

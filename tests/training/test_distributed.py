@@ -1,7 +1,8 @@
-"""Two real processes over gloo: the losses of one, and the same twice."""
+"""Real processes over gloo: any number gives the losses of one, and one number the same bytes."""
 
 import hashlib
 import json
+import multiprocessing
 
 import pytest
 import torch
@@ -10,11 +11,14 @@ import torch.multiprocessing as mp
 
 from ray_slm.training import order
 from ray_slm.training import world as world_module
+from ray_slm.training.journal import read_attempts
 from ray_slm.training.loop import fit
 from ray_slm.training.scale import Batching
 from ray_slm.training.world import GradientSums, World, distributed_world
 from tests.training.conftest import InMemory, make_run
 
+SHORT = make_run(total_tokens=800, checkpoints=(0, 400, 800))
+SHORT_STEPS = 7
 NARROW = make_run(batching=Batching(utterances_per_step=1), total_tokens=200, checkpoints=())
 
 
@@ -47,33 +51,51 @@ def train_in(out, world, run, die_at_step=None):
         assert die_at_step
 
 
-def rank_main(rank, size, folder):
-    """One rank's process: all runs of two workers, one after the other."""
+# What each number of workers does, one after the other: (folder, run, killed after which step).
+KILLED_ANYWHERE = [
+    part
+    for step in range(1, SHORT_STEPS + 1)
+    for part in ((f"killed-{step}", SHORT, step), (f"killed-{step}", SHORT, None))
+]
+RUNS = {
+    4: [("four", make_run(), None), ("shrinking", make_run(), 7)],
+    2: [
+        ("shrinking", make_run(), 16),
+        ("two", make_run(), None),
+        ("short-two", SHORT, None),
+        *KILLED_ANYWHERE,
+        ("narrow-two", NARROW, None),
+        ("growing", make_run(), 16),
+    ],
+}
+
+
+def rank_main(rank, folder):
+    """One rank's process: the runs of four workers, then, without the last two, of two."""
     torch.set_num_threads(1)
     world_module.BUCKET_ELEMENTS = 4096  # many buckets, whose sums overlap the backward pass
-    store = dist.FileStore(str(folder / "rendezvous"), size)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
-    world = distributed_world(rank, size, torch.device("cpu"))
-    for name, run, die_at_step in (
-        ("two", make_run(), None),
-        ("again", make_run(), 8),
-        ("again", make_run(), None),
-        ("elastic", make_run(), 8),
-        ("narrow-two", NARROW, None),
-    ):
-        train_in(folder / name, world, run, die_at_step)
-        dist.barrier()
-    dist.destroy_process_group()
+    for size, runs in RUNS.items():
+        if rank >= size:
+            break
+        store = dist.FileStore(str(folder / f"rendezvous-{size}"), size)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
+        world = distributed_world(rank, size, torch.device("cpu"))
+        for name, run, die_at_step in runs:
+            train_in(folder / name, world, run, die_at_step)
+            dist.barrier()
+        dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Runs of two workers and of one; "again" was killed, "elastic" goes on with one worker."""
+    """Runs of four workers, of two and of one; "shrinking" goes through all three numbers."""
     folder = tmp_path_factory.mktemp("distributed")
-    mp.spawn(rank_main, (2, folder), nprocs=2)
     torch.set_num_threads(1)
+    train_in(folder / "growing", World(), make_run(), 7)
+    multiprocessing.set_forkserver_preload([__name__])  # imported once, not four times
+    mp.start_processes(rank_main, (folder,), nprocs=4, start_method="forkserver")
     train_in(folder / "one", World(), make_run())
-    train_in(folder / "elastic", World(), make_run())
+    train_in(folder / "shrinking", World(), make_run())
     train_in(folder / "narrow-one", World(), NARROW)
     return folder
 
@@ -91,8 +113,9 @@ def weights(folder):
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
 
-def test_two_workers_give_the_losses_of_one(folder):
-    assert losses(folder / "two") == pytest.approx(losses(folder / "one"), abs=1e-5)
+@pytest.mark.parametrize("name", ["two", "four"])
+def test_any_number_of_workers_gives_the_losses_of_one(name, folder):
+    assert losses(folder / name) == pytest.approx(losses(folder / "one"), abs=1e-5)
 
 
 def test_two_workers_measure_the_same_held_out_loss(folder):
@@ -101,17 +124,31 @@ def test_two_workers_measure_the_same_held_out_loss(folder):
         assert two == pytest.approx(one, rel=1e-5)
 
 
-def test_the_same_worker_count_gives_the_same_bytes_even_when_killed(folder):
-    assert losses(folder / "again") == losses(folder / "two")
-    assert len(weights(folder / "two")) == 3
-    assert weights(folder / "again") == weights(folder / "two")
+@pytest.mark.parametrize("step", range(1, SHORT_STEPS + 1))
+def test_two_workers_killed_after_any_step_give_the_same_bytes(step, folder):
+    expected, found = folder / "short-two", folder / f"killed-{step}"
+    assert len(losses(expected)) == SHORT_STEPS
+    assert losses(found) == losses(expected)
+    assert len(weights(expected)) == 3
+    assert weights(found) == weights(expected)
+    assert set(read(found, "timing.jsonl", "attempt")) <= {1, 2}
+    assert read(found, "timing.jsonl", "attempt")[-1] == 2
 
 
-def test_a_run_of_two_workers_can_go_on_with_one(folder):
-    assert losses(folder / "elastic") == pytest.approx(losses(folder / "one"), abs=1e-5)
-    attempts = read(folder / "elastic", "timing.jsonl", "attempt")
+def test_a_run_goes_on_with_fewer_and_fewer_workers(folder):
+    """Four, then two, then one; what is redone after a death stays within an interval."""
+    assert losses(folder / "shrinking") == pytest.approx(losses(folder / "one"), abs=1e-5)
+    attempts = read(folder / "shrinking", "timing.jsonl", "attempt")
     assert attempts == sorted(attempts)
-    assert set(attempts) == {1, 2}
+    assert [attempts.index(number) for number in (1, 2, 3)] == [0, 1 + 6, 1 + 1 + 15]
+
+
+def test_a_run_of_one_worker_can_go_on_with_two(folder):
+    expected = losses(folder / "one")
+    lines = [line for attempt in read_attempts(folder / "growing" / "scratch") for line in attempt]
+    steps = {line["step"]: line["loss"] for line in lines if "loss" in line}
+    assert len(steps) == 16
+    assert list(steps.values()) == pytest.approx(expected[:16], abs=1e-5)
 
 
 def test_a_rank_without_utterances_takes_part(folder):

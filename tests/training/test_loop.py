@@ -1,11 +1,14 @@
 import hashlib
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from ray_slm.training import checkpoint, packing
+from ray_slm.training.feed import prepare
 from ray_slm.training.loop import fit
 from ray_slm.training.model import open_model
 from ray_slm.training.scale import Optimizer
@@ -344,12 +347,6 @@ def test_unusable_documents_are_refused(run, train, dev, documents, tmp_path):
         train_in(tmp_path, run(), train, train)
 
 
-def test_weight_decay_spares_the_norms(run, train):
-    trainer = Trainer(run(), train, World())
-    for group in trainer.optimizer.param_groups:
-        assert {p.ndim for p in group["params"]} == ({2} if group["weight_decay"] else {1})
-
-
 def test_a_snapshot_restores_into_a_fresh_trainer(run, train):
     one = Trainer(run(), train, World())
     for _ in range(3):
@@ -368,3 +365,47 @@ def test_the_resume_folder_is_under_scratch(run, train, dev, tmp_path):
     fit(run(), train, dev, out, scratch=scratch, world=OFTEN)
     assert checkpoint.newest_valid(out, "").folder is None
     assert {path.name for path in scratch.iterdir()} == {"resume", "journal-0001.jsonl"}
+
+
+def test_the_optimizer_is_that_of_torch_bit_for_bit(run, train):
+    """Decay spares the norms; nothing of torch.compile is imported for it."""
+    ours, values = Trainer(run(), train, World()), run().optimizer
+    theirs = Trainer(run(), train, World())
+    groups = [
+        {"params": [p for p in theirs.named.values() if p.ndim > 1]},
+        {"params": [p for p in theirs.named.values() if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    reference = torch.optim.AdamW(
+        groups,
+        betas=(values.beta1, values.beta2),
+        eps=values.epsilon,
+        weight_decay=values.weight_decay,
+        fused=True,
+    )
+    for step in range(5):
+        ours.step()
+        theirs._accumulate(prepare(run(), train, World(), 4 * step))
+        torch.nn.utils.clip_grad_norm_(theirs.named.values(), values.clip_norm)
+        for group in reference.param_groups:
+            group["lr"] = ours.points[-1].lr
+        reference.step()
+        reference.zero_grad()
+    ours.feed.close()
+    theirs.feed.close()
+    assert all(torch.equal(w, theirs.named[name]) for name, w in ours.named.items())
+    state = {f"{n}/{k}": v for n, p in theirs.named.items() for k, v in reference.state[p].items()}
+    mine = ours.optimizer.state()
+    assert state.keys() == mine.keys()
+    assert all(torch.equal(value, state[key]) for key, value in mine.items())
+
+
+def test_training_imports_nothing_of_the_compiler():
+    code = (
+        "import sys; from tests.training.conftest import InMemory, make_run\n"
+        "from ray_slm.training.trainer import Trainer\n"
+        "from ray_slm.training.world import World\n"
+        "trainer = Trainer(make_run(), InMemory('train', 30), World()); trainer.step()\n"
+        "trainer.feed.close(); print('torch._dynamo' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
