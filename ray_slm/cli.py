@@ -129,22 +129,19 @@ def submit(
     place: Places = [],  # noqa: B006
     wait: options.Wait = True,
     packages: options.Packages = "lock",
+    rehearse: options.Rehearse = False,
 ) -> None:
     """Run a study as a job of a Ray cluster; submit again to resume."""
     from ray_slm.cluster import submit as jobs
 
-    job = jobs.submit(study, root, address, place, packages=packages)
+    job = jobs.submit(study, root, address, place, packages=packages, rehearse=rehearse)
     print(job, flush=True)
     raise typer.Exit(jobs.follow(job) if wait else 0)
 
 
 @app.command()
 @_friendly
-def status(
-    study: StudyName,
-    root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
-) -> None:
+def status(study: StudyName, root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
     """Show how far a study is, and how far each training run."""
     from ray_slm import inquiry
     from ray_slm.study import load_study

@@ -48,8 +48,10 @@ def opened(
     found = places(pairs, cache)
     if not rehearse:
         return Opened(load_study(name), found)
-    kit = open_kit(store.root / "rehearsal", found)
-    more = [f"{place}={path}" for place, path in kit.places.items()]
+    folder = store.root / "rehearsal"
+    kit = open_kit(folder, found)
+    where = store.send_copy(folder)  # of a bucket, other nodes read the copy
+    more = [f"{p}={where}/{path.relative_to(folder).as_posix()}" for p, path in kit.places.items()]
     return Opened(load_rehearsal(name, kit), places([*pairs, *more], cache))
 
 

@@ -54,9 +54,15 @@ class Job(NamedTuple):
 
 
 def submit(
-    study: str, root: str, address: str, places: Sequence[str], *, packages: str = "lock"
+    study: str,
+    root: str,
+    address: str,
+    places: Sequence[str],
+    *,
+    packages: str = "lock",
+    rehearse: bool = False,
 ) -> Job:
-    """Submit `jobs/study.py` for a study.
+    """Submit `jobs/study.py` for a study, or for its rehearsal.
 
     ``address`` is of a job server, "" for that of the environment.  ``places`` are NAME=PATH as
     the cluster sees them.
@@ -69,9 +75,11 @@ def submit(
     address = address or job_server_address()
     refuse_open_server(address)
     options = [word for place in places for word in ("--place", place)]
+    options += ["--rehearse"] if rehearse else []
     name = Path(study).stem
     job_id = f"{name}-{uuid.uuid4().hex[:8]}"
     again = ["ray-slm", "submit", study, "--root", root, "--address", address, *options]
+    again += ["--packages", packages] if packages != "lock" else []
     with tempfile.TemporaryDirectory() as folder:
         sent = pack(Path(folder), study)
         # Ray names a package by its content and drops it with the job that brought it, also

@@ -3,9 +3,12 @@
 import http.server
 import json
 import re
+import shlex
 import subprocess
 import sys
 import threading
+from importlib.metadata import version
+from typing import ClassVar
 
 import pytest
 from ray.job_submission import JobStatus, JobSubmissionClient
@@ -69,6 +72,65 @@ def test_a_stopped_job_saves_and_the_next_one_goes_on_from_there(speech, undistu
 def smoke_commit():
     described = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     return subprocess.check_output(described, cwd=smoke.REPOSITORY, text=True).strip()
+
+
+class JobServer(http.server.BaseHTTPRequestHandler):
+    """As much of Ray's as a submission needs; keeps what it was asked to run."""
+
+    jobs: list[dict]
+
+    def do_GET(self):
+        self.answer({"version": "4", "ray_version": "2.60.0", "ray_commit": ""})
+
+    def do_PUT(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer({})
+
+    def do_POST(self):
+        job = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.jobs.append(job)
+        self.answer({"job_id": None, "submission_id": job["submission_id"]})
+
+    def answer(self, found):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(found).encode())
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture
+def job_server():
+    """(address, submitted jobs) of a server that runs none of them."""
+
+    class Own(JobServer):
+        jobs: ClassVar = []
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Own) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", Own.jobs
+        server.shutdown()
+        thread.join()
+
+
+def test_a_rehearsal_is_submitted_with_its_options_and_resumed_by_the_printed_line(job_server):
+    address, submitted = job_server
+    command = [sys.executable, "-m", "ray_slm", "submit", "paper", "--root", "s3://bucket/runs"]
+    command += ["--address", address, "--rehearse", "--no-wait", "--place", "assets=s3://bucket/a"]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=smoke.REPOSITORY)
+    assert found.returncode == 0, found.stderr
+    (again,) = re.findall(r"^resume ray-slm (.+)$", found.stdout, re.M)
+    resumed = [sys.executable, "-m", "ray_slm", *shlex.split(again), "--no-wait"]
+    subprocess.run(resumed, capture_output=True, check=True, cwd=smoke.REPOSITORY)
+    options = "--root s3://bucket/runs --place assets=s3://bucket/a --rehearse"
+    assert [job["entrypoint"] for job in submitted] == [f"python jobs/study.py paper {options}"] * 2
+    assert len({job["submission_id"] for job in submitted}) == 2
+    for job in submitted:
+        packages = job["runtime_env"]["pip"]["packages"]
+        assert f"mlflow=={version('mlflow')}" in packages
+        assert not any(package.startswith("ray") for package in packages)
 
 
 def test_a_relative_root_is_refused_before_anything_is_sent(tmp_path):
