@@ -8,7 +8,6 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from ray_slm.recipes import Train
 from ray_slm.scheduling.plan import plan, up_to
@@ -21,20 +20,23 @@ VALIDATIONS = 9  # per trial: rungs of thirds lie at a ninth, a third and the wh
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trial:
-    """How one learning rate did: held-out loss after ``tokens`` of ``of_tokens``."""
+    """How one learning rate did: held-out loss after ``tokens`` of ``of_tokens``.
+
+    A trial that diverged has no loss.
+    """
 
     modality: str
     peak_lr: float
     tokens: int
     of_tokens: int
-    nats_per_token: float
-    bits_per_second: float
+    nats_per_token: float | None
+    bits_per_second: float | None
     address: str
 
     @property
     def stopped(self) -> bool:
         """Whether the scheduler ended it early."""
-        return self.tokens < self.of_tokens
+        return self.nats_per_token is not None and self.tokens < self.of_tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,52 +122,96 @@ def verdicts(found: Sequence[Trial], study_rate: float) -> list[dict]:
     """Per modality: the best rate, whether it lies at the grid's edge, and what the study's costs.
 
     ``loss_of_study_rate`` is in nats per token above the best; None when the study's own rate was
-    not tried to the end.
+    not tried to the end.  A modality whose trials all diverged has no best rate and no verdict.
     """
     rows = []
     for modality in dict.fromkeys(trial.modality for trial in found):
         own = [trial for trial in found if trial.modality == modality]
-        ended = [trial for trial in own if not trial.stopped] or own
-        best = min(ended, key=lambda trial: trial.nats_per_token)
-        rates = sorted(trial.peak_lr for trial in own)
-        same = [trial for trial in ended if trial.peak_lr == study_rate]
-        loss = same[0].nats_per_token - best.nats_per_token if same else None
+        ended = {t: t.nats_per_token for t in own if t.nats_per_token is not None and not t.stopped}
+        if not ended:
+            continue
+        best, rates = min(ended, key=ended.__getitem__), sorted(trial.peak_lr for trial in own)
+        same = [nats for trial, nats in ended.items() if trial.peak_lr == study_rate]
         rows.append(
             {
                 "modality": modality,
                 "best_lr": best.peak_lr,
-                "nats_per_token": best.nats_per_token,
+                "nats_per_token": ended[best],
                 "bits_per_second": best.bits_per_second,
                 "at_the_edge": best.peak_lr in (rates[0], rates[-1]),
                 "study_lr": study_rate,
-                "loss_of_study_rate": loss,
+                "loss_of_study_rate": same[0] - ended[best] if same else None,
             }
         )
     return rows
 
 
-def publish(study: Study, found: Sequence[Trial], store: Store) -> Path:
-    """``studies/<study>/sweep.json``: the trials of this sweep and its verdicts."""
-    path = store.root / "studies" / study.name / "sweep.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [{**dataclasses.asdict(trial), "stopped": trial.stopped} for trial in found]
-    table = {"trials": rows, "verdicts": verdicts(found, study.optimizer.peak_lr)}
-    write_atomically(path, json.dumps(table, indent=1, sort_keys=True) + "\n")
-    return path
+def publish(study: Study, found: Sequence[Trial], store: Store) -> None:
+    """``studies/<study>/sweep/<modality>.json``: its newest trials and the verdict on them."""
+    here = store.root / folder(study.name)
+    here.mkdir(parents=True, exist_ok=True)
+    for modality in dict.fromkeys(trial.modality for trial in found):
+        own = [trial for trial in found if trial.modality == modality]
+        table = {
+            "trials": [{**dataclasses.asdict(t), "stopped": t.stopped} for t in own],
+            "verdicts": verdicts(own, study.optimizer.peak_lr),
+        }
+        text = json.dumps(table, indent=1, sort_keys=True, allow_nan=False)
+        write_atomically(here / f"{modality}.json", f"{text}\n")
+    store.share(folder(study.name))
+
+
+def published(study: str, store: Store) -> list[dict]:
+    """All published trials of a study, each with a ``note`` in words; none before its first sweep.
+
+    ``excess`` is in nats per token above the best rate, None for what did not come to its end.
+    """
+    rows = []
+    for path in sorted(store.gather(folder(study)).glob("*.json")):
+        table = json.loads(path.read_text(encoding="utf-8"))
+        for row in table["trials"]:
+            verdict = table["verdicts"][0] if table["verdicts"] else {"best_lr": None}
+            nats = None if row["stopped"] else row["nats_per_token"]
+            excess = None if nats is None else nats - verdict["nats_per_token"]
+            rows.append({**row, "excess": excess, "note": _note(row, verdict)})
+    return rows
+
+
+def folder(study: str) -> str:
+    """Where below the root the tables of a study's sweeps lie."""
+    return f"studies/{study}/sweep"
+
+
+def _note(row: Mapping, verdict: Mapping) -> str:
+    words = []
+    if row["peak_lr"] == verdict["best_lr"]:
+        words.append("best, at the edge of the grid" if verdict["at_the_edge"] else "best")
+    if row["nats_per_token"] is None:
+        words.append("diverged")
+    if row["stopped"]:
+        words.append("stopped early")
+    if row["peak_lr"] == verdict.get("study_lr"):
+        words.append("the study's rate")
+    return "; ".join(words)
 
 
 def text(found: Sequence[Trial], study_rate: float) -> str:
     """The table for people."""
     lines = [f"{'modality':<18}{'peak lr':>10}{'tokens':>14}{'nats/token':>12}{'bits/s':>9}"]
     for trial in sorted(found, key=lambda t: (t.modality, t.peak_lr)):
-        end = "  stopped early" if trial.stopped else ""
-        lines.append(
-            f"{trial.modality:<18}{trial.peak_lr:>10.2g}{trial.tokens:>14,}"
-            f"{trial.nats_per_token:>12.4f}{trial.bits_per_second:>9.2f}{end}"
-        )
-    for row in verdicts(found, study_rate):
+        losses, end = f"{'diverged':>21}", "  stopped early" if trial.stopped else ""
+        if trial.nats_per_token is not None:
+            losses = f"{trial.nats_per_token:>12.4f}{trial.bits_per_second:>9.2f}"
+        where = f"{trial.modality:<18}{trial.peak_lr:>10.2g}{trial.tokens:>14,}"
+        lines.append(f"{where}{losses}{end}")
+    of_modality = {row["modality"]: row for row in verdicts(found, study_rate)}
+    for modality in dict.fromkeys(trial.modality for trial in found):
+        row = of_modality.get(modality)
+        if row is None:
+            lines.append(f"{modality}: no trial came to its end: try lower rates")
+            continue
         edge = ", at the edge of the grid: try further rates" if row["at_the_edge"] else ""
         loss = row["loss_of_study_rate"]
         cost = "" if loss is None else f"; the study's {study_rate:g} costs {loss:.4f} nats more"
-        lines.append(f"{row['modality']}: best at {row['best_lr']:g}{edge}{cost}")
+        lines.append(f"{modality}: best at {row['best_lr']:g}{edge}{cost}")
     return "\n".join(lines)

@@ -18,12 +18,13 @@ def sweep_study(
     places: Places,
     tracking_uri: str | None = None,
 ) -> list[sweep.Trial]:
-    """Make the tokens, try the grid and publish what was found.
+    """Make the tokens, try the grid, and publish what was found: beside the study, and on its page.
 
     Raises:
         ValueError: for a grid that cannot be tried, or tokens that could not be made.
     """
     from ray_slm.cluster.session import ray_backend
+    from ray_slm.stages.report import publish
     from ray_slm.stages.site import Site
     from ray_slm.tracking import Mirror
 
@@ -33,15 +34,17 @@ def sweep_study(
     with lease.held(store.lease_entries, store.location) as held:
         store = dataclasses.replace(store, fence=held.number)
         site = Site(store, places)
-        mirror = Mirror(named, trials, store, tracking_uri)
-        with mirror, ray_backend(site, [*tokens, *trials]) as backend:
-            outcome = runner.run(tokens, store, backend, terminal.ProgressReport(store))
-            for name, error in outcome.failed.items():
-                raise ValueError(f"{name}: {launch.first_line(error)}") from error
-            from ray_slm.cluster.sweep import sweep as run_trials  # Ray reads the session's setup
+        with Mirror(named, trials, store, tracking_uri) as mirror:
+            with ray_backend(site, [*tokens, *trials]) as backend:
+                outcome = runner.run(tokens, store, backend, terminal.ProgressReport(store))
+                for name, error in outcome.failed.items():
+                    raise ValueError(f"{name}: {launch.first_line(error)}") from error
+                from ray_slm.cluster.sweep import sweep as run_trials  # reads the session's setup
 
-            found = run_trials(trials, site, 1 / sweep.VALIDATIONS)
-        sweep.publish(study, found, store)
+                found = run_trials(trials, site, 1 / sweep.VALIDATIONS)
+            sweep.publish(study, found, store)
+            mirror.conclude(store.root / sweep.folder(study.name))
+        publish(study, store)
     return found
 
 

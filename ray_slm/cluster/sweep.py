@@ -7,16 +7,19 @@ run like any other, with an address of its own: what was trained once is not tra
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
+from ray_slm.errors import DivergedError
 from ray_slm.scheduling.stage import Stage
 from ray_slm.stages import train as verbs
 from ray_slm.stages.site import Site
 from ray_slm.sweep import Trial, is_validation
 
 REDUCTION_FACTOR = 3  # of the trials that reach a rung, the best third goes on
+WORST_NATS = 1e9  # what ASHA hears of a trial that diverged: finite, for it interpolates
 
 
 def sweep(stages: Sequence[Stage], site: Site, rungs_from: float) -> list[Trial]:
@@ -63,13 +66,14 @@ def _sweep_one(stages: list[Stage], site: Site, rungs_from: float) -> list[Trial
 def _found(stages: Mapping[str, Stage], metrics: Mapping) -> Trial:
     stage = stages[metrics["config"]["address"]]
     _, modality, rate = stage.name.split("/")
+    diverged = metrics["nats_per_token"] == WORST_NATS
     return Trial(
         modality=modality,
         peak_lr=float(rate.removeprefix("lr-")),
         tokens=int(metrics["tokens"]),
         of_tokens=stage.tokens,
-        nats_per_token=float(metrics["nats_per_token"]),
-        bits_per_second=float(metrics["bits_per_second"]),
+        nats_per_token=None if diverged else float(metrics["nats_per_token"]),
+        bits_per_second=None if diverged else float(metrics["bits_per_second"]),
         address=stage.address,
     )
 
@@ -81,7 +85,10 @@ def _resources(stage: Stage) -> dict[str, float]:
 
 
 def _trial(config: dict, stages: Mapping[str, Stage], site: Site) -> None:
-    """One training run; each of its validations goes to the scheduler, which may end it there."""
+    """One training run; each of its validations goes to the scheduler, which may end it there.
+
+    A rate at which the run diverges is an answer too.
+    """
     import torch
 
     from ray_slm.training.world import World
@@ -92,10 +99,15 @@ def _trial(config: dict, stages: Mapping[str, Stage], site: Site) -> None:
         _report(site.store.record(stage.address)["summary"])
         return
     device = torch.device("cuda" if stage.demand.gpus and torch.cuda.is_available() else "cpu")
-    verbs.train(stage, site, World(device=device), listener=_hear)
+    heard = {"tokens": 0}
+    try:
+        verbs.train(stage, site, World(device=device), listener=partial(_hear, heard))
+    except DivergedError:
+        _report({**heard, "nats_per_token": WORST_NATS, "bits_per_second": WORST_NATS})
 
 
-def _hear(line: Mapping[str, object]) -> None:
+def _hear(heard: dict, line: Mapping[str, object]) -> None:
+    heard["tokens"] = line["tokens"]
     if is_validation(line):
         _report(line)
 

@@ -1,20 +1,24 @@
 """Learning-rate sweeps: what is tried, what is said of it, and one real sweep on Ray."""
 
 import json
+import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from ray_slm import sweep
 from ray_slm.recipes import Train
 from ray_slm.scheduling.plan import plan
+from ray_slm.scheduling.store import Store
 from ray_slm.studies import smoke as smoke_study
 from ray_slm.sweep import Grid, Trial
 from tests import smoke
 
 STUDY = smoke_study.STUDY
 RATES = (5e-4, 2e-3, 8e-3)
+TOO_MUCH = 1e18
 
 
 def trial(rate, nats, tokens=900, modality="text-raw"):
@@ -24,7 +28,7 @@ def trial(rate, nats, tokens=900, modality="text-raw"):
         tokens=tokens,
         of_tokens=900,
         nats_per_token=nats,
-        bits_per_second=10 * nats,
+        bits_per_second=None if nats is None else 10 * nats,
         address=f"sweep/{modality}/lr-{rate:g}/abc",
     )
 
@@ -81,32 +85,71 @@ def test_a_best_rate_at_the_edge_asks_for_a_wider_grid():
     assert "try further rates" in sweep.text(found, 1e-3)
 
 
+def test_rates_at_which_runs_diverge_are_answers_too():
+    lost = trial(8e-3, None, tokens=50)
+    found = [trial(5e-4, 2.5), trial(2e-3, 2.0), lost]
+    (row,) = sweep.verdicts(found, 8e-3)
+    assert (row["best_lr"], row["at_the_edge"], row["loss_of_study_rate"]) == (2e-3, False, None)
+    assert "diverged" in sweep.text(found, 8e-3)
+    assert not lost.stopped
+    assert sweep.verdicts([lost], 8e-3) == []
+    assert "no trial came to its end" in sweep.text([lost], 8e-3)
+
+
+def test_what_was_tried_is_published_by_modality(tmp_path):
+    store = Store(tmp_path)
+    assert sweep.published("smoke", store) == []
+    best, early, lost = trial(2e-3, 2.0), trial(5e-4, 2.5, tokens=100), trial(8e-3, None, tokens=9)
+    other = trial(1e-3, 3.0, modality="phone-raw")
+    sweep.publish(STUDY, [best, early, lost, other], store)
+    sweep.publish(STUDY, [replace(other, nats_per_token=2.5)], store)  # one modality again
+    rows = {(r["modality"], r["peak_lr"]): r for r in sweep.published("smoke", store)}
+    assert [(r["excess"], r["note"]) for r in rows.values()] == [
+        (0.0, "best, at the edge of the grid"),
+        (0.0, "best; the study's rate"),
+        (None, "stopped early"),
+        (None, "diverged"),
+    ]
+    assert rows["phone-raw", 1e-3]["nats_per_token"] == 2.5
+
+
 READ_MLFLOW = """
 import json, sys
 from mlflow import MlflowClient
 
 client = MlflowClient("sqlite:///" + sys.argv[1])
 runs = client.search_runs([client.get_experiment_by_name("ray_slm").experiment_id])
-print(json.dumps([[r.info.run_name, r.data.params.get("optimizer.peak_lr")] for r in runs]))
+found = [[r.info.run_name, r.info.status, r.data.params.get("optimizer.peak_lr")] for r in runs]
+print(json.dumps(found))
 """
 
 
 @pytest.mark.cluster
-def test_a_sweep_on_ray_ends_with_a_table_records_and_mlflow(tmp_path, places):
-    options = [part for rate in RATES for part in ("--lr", str(rate))]
+def test_a_sweep_on_ray_ends_with_a_table_records_mlflow_and_a_page(tmp_path, places):
+    rates = (*RATES, TOO_MUCH)
+    options = [part for rate in rates for part in ("--lr", str(rate))]
     options += ["--modality", "text-raw", "--hours", "0.03", "--json"]
     found = smoke.call("sweep", "smoke", tmp_path, *options)
     assert found.returncode == 0, found.stderr
     told = json.loads(found.stdout)
-    assert sorted(row["peak_lr"] for row in told["trials"]) == list(RATES)
+    assert sorted(row["peak_lr"] for row in told["trials"]) == list(rates)
+    assert [r["peak_lr"] for r in told["trials"] if r["nats_per_token"] is None] == [TOO_MUCH]
     assert any(row["tokens"] >= row["of_tokens"] for row in told["trials"])
-    best = min(row["nats_per_token"] for row in told["trials"])
+    best = min(row["nats_per_token"] or math.inf for row in told["trials"])
     assert told["verdicts"][0]["nats_per_token"] == pytest.approx(best, rel=0.2)
-    kept = json.loads((tmp_path / "studies" / "smoke" / "sweep.json").read_text())
+    folder = tmp_path / "studies" / "smoke"
+    kept = json.loads((folder / "sweep" / "text-raw.json").read_text())
     assert kept["verdicts"] == told["verdicts"]
-    ended = [row for row in kept["trials"] if not row["stopped"]]
+    ended = [row for row in kept["trials"] if row["tokens"] >= row["of_tokens"]]
     assert all((tmp_path / row["address"] / "record.json").exists() for row in ended)
     command = [sys.executable, "-c", READ_MLFLOW, str(tmp_path / "mlflow.db")]
     runs = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert {name for name, _ in runs} == {"smoke-sweep", *(f"text-raw lr-{r:g}" for r in RATES)}
-    assert {rate for _, rate in runs if rate} == {str(rate) for rate in RATES}
+    names = {f"text-raw lr-{rate:g}" for rate in rates}
+    assert {name for name, _, _ in runs} == {"smoke-sweep", *names}
+    assert {rate for _, _, rate in runs if rate} == {str(rate) for rate in rates}
+    status = {name: status for name, status, _ in runs}
+    assert status.pop("smoke-sweep") == "FINISHED"
+    assert set(status.values()) <= {"FINISHED", "KILLED"}
+    page = (folder / "report" / "index.html").read_text()
+    assert "Peak learning rates on trial" in page
+    assert "diverged" in page
