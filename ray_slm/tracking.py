@@ -8,9 +8,9 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Sequence, Set
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 
 EXPERIMENT = "ray_slm"
 FINGERPRINT_TAG = "ray_slm.fingerprint"
-SYNC_SECONDS = 10.0
+SYNC_SECONDS, LONGEST_SECONDS = 10.0, 60.0
+CPU_SHARE = 0.003  # of a processor, at most, unless the longest pause is over
 BATCH = 1000  # metrics in one log_batch, MLflow's limit
 PARAMS_BATCH = 100  # as many as MLflow takes at once
 DATABASE = "mlflow.db"
@@ -71,12 +72,7 @@ class Mirror:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._stop.set()
         self._thread.join()
         self.sync(f"the mirror is behind; `ray-slm sync {self._study.name}` brings it up to date")
@@ -86,8 +82,12 @@ class Mirror:
         self._tables = tables
 
     def _loop(self) -> None:
-        while not self._stop.wait(SYNC_SECONDS):
+        pause = SYNC_SECONDS
+        while not self._stop.wait(pause):
+            before = time.thread_time()
             self.sync("the MLflow mirror is behind, trying again")
+            spent = time.thread_time() - before
+            pause = max(SYNC_SECONDS, min(spent / CPU_SHARE, LONGEST_SECONDS))
 
     def sync(self, trouble: str) -> bool:
         """Send what is new; False, and a line with ``trouble``, when MLflow cannot be reached."""

@@ -182,7 +182,7 @@ from ray_slm.scheduling.plan import plan
 from ray_slm.scheduling.store import Store
 from ray_slm.study import load_study
 
-tracking.SYNC_SECONDS = 0.5
+tracking.SYNC_SECONDS = tracking.LONGEST_SECONDS = 0.5
 study = load_study(sys.argv[3])
 with tracking.Mirror(study, plan(study), Store(Path(sys.argv[1])), sys.argv[2]):
     print("mirroring", flush=True)

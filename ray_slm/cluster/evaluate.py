@@ -5,6 +5,7 @@ trials.  A trial loads the weights once and scores every task that is ready, at 
 Tune's state is never the truth: a stage is done when its record exists, whatever Tune believes.
 """
 
+import threading
 import time
 import uuid
 from collections import deque
@@ -27,6 +28,7 @@ from ray_slm.stages.site import Site
 TRIAL_CPUS = 0.25
 TRIES = 4  # of work that Tune lost; it counts one lost actor several times, so we count
 CLOSING_SECONDS = 10.0
+IDLE_SECONDS = 60.0  # Tune's loop stands still while there is nothing to evaluate
 REFUSAL = "refusal"
 NOTHING = ""  # a trial that only warms an actor up
 
@@ -43,6 +45,7 @@ class Exchange:
         self.closed = False
         self.at_once = 1
         self.out: set[str] = set()  # trials that were handed out and have not ended
+        self.news = threading.Event()  # something was added or closed
 
 
 _exchanges: dict[str, Exchange] = {}  # Tune copies and pickles what it is given: names, that is
@@ -78,6 +81,7 @@ class Evaluations:
         work = [" ".join(addresses) for addresses in groups.values()]
         self._open.update(dict.fromkeys(work, 1))
         self.exchange.todo.extend(work)
+        self.exchange.news.set()
         self.begin()
 
     def ended(self) -> list[Ended]:
@@ -93,6 +97,7 @@ class Evaluations:
     def close(self) -> None:
         """Let Tune end before its cluster does."""
         self.exchange.closed = True
+        self.exchange.news.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self._run is not None:
             deadline = time.monotonic() + CLOSING_SECONDS
@@ -107,6 +112,7 @@ class Evaluations:
         if not whole and not isinstance(error, ValueError) and self._open[work] < TRIES:
             self._open[work] += 1
             self.exchange.todo.append(work)
+            self.exchange.news.set()
             return []
         return self._outcome(work, error or RuntimeError("the trial ended without a record"))
 
@@ -148,6 +154,10 @@ class Ready(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict | str | None:
         """The next work, None for none yet, or that no more will come."""
         exchange = _exchanges.get(self._name)
+        if exchange is not None:
+            exchange.news.clear()
+            if not (exchange.todo or exchange.out or exchange.closed):
+                exchange.news.wait(IDLE_SECONDS)  # Tune itself would sleep a second, news or not
         if exchange is None or exchange.closed:
             return str(Searcher.FINISHED)
         if not exchange.todo or len(exchange.out) >= exchange.at_once:

@@ -72,7 +72,7 @@ class Store:
     @property
     def poll_seconds(self) -> float:
         """How often to look for new records: a folder answers for nothing, a bucket for money."""
-        return 1.5 if self.bucket else 0.2
+        return 1.5 if self.bucket else 0.3
 
     @property
     def lease_entries(self) -> Entries:
