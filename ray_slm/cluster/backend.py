@@ -32,6 +32,7 @@ from ray_slm.stages.site import Site
 MOST_EVALUATORS = 16  # of a cluster that can grow
 CPUS_PER_EVALUATOR = 4  # of one that cannot, while training needs its processors
 CPUS_PER_EVALUATOR_ALONE = 2
+WORTH_MORE_EVALUATORS_SECONDS = 30.0  # the start of one takes processor seconds, too
 MOST_THREADS = 256  # all but the running ones sleep
 
 
@@ -84,7 +85,8 @@ class RayBackend:
             ready, self._ready = self._ready, []
             self.evaluations.add(ready)
         training = self._training()
-        cpus_each = CPUS_PER_EVALUATOR if training else CPUS_PER_EVALUATOR_ALONE
+        few = training or self.evaluations.backlog_seconds() < WORTH_MORE_EVALUATORS_SECONDS
+        cpus_each = CPUS_PER_EVALUATOR if few else CPUS_PER_EVALUATOR_ALONE
         self.evaluations.allow(self._evaluators(cpus_each))
         for seconds in self._watch.nodes_that_leave():
             for address in training:

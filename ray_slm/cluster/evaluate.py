@@ -42,6 +42,7 @@ class Exchange:
         self.todo: deque[str] = deque()
         self.ended: deque[tuple[str, BaseException | None]] = deque()
         self.started: dict[str, float] = {}  # Unix seconds
+        self.seconds: list[float] = []  # of trials that ended
         self.closed = False
         self.at_once = 1
         self.out: set[str] = set()  # trials that were handed out and have not ended
@@ -72,6 +73,11 @@ class Evaluations:
     def allow(self, at_once: int) -> None:
         """From now on, so many actors at once, of the most there can be."""
         self.exchange.at_once = min(at_once, self._most)
+
+    def backlog_seconds(self) -> float:
+        """What open work will take one actor, judged by trials that ended; 0 before any has."""
+        seconds = self.exchange.seconds
+        return len(self._open) * sum(seconds) / max(1, len(seconds))
 
     def add(self, stages: Sequence[Stage]) -> None:
         """Evaluate stages that are ready: those of one checkpoint together."""
@@ -197,7 +203,9 @@ class Ends(tune.Callback):  # type: ignore[misc]
         """Its records should be there, unless it refused."""
         refusal = trial.last_result.get(REFUSAL)
         error = ValueError(refusal) if refusal else None
-        _exchanges[self._name].ended.append((trial.config["work"], error))
+        exchange, work = _exchanges[self._name], trial.config["work"]
+        exchange.seconds.append(time.time() - exchange.started[work])
+        exchange.ended.append((work, error))
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **_: object
