@@ -30,6 +30,7 @@ import torch
 from transformers import LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
 from benchmarks.laptop_tokens import tokenized
+from benchmarks.padded import Padded, padded_to_longest
 from ray_slm.studies.laptop import STUDY
 from ray_slm.tokens import TokenStore
 from ray_slm.training import journal, objective, order
@@ -128,31 +129,6 @@ class TakeTurns(TrainerCallback):
         self._others()
 
 
-class Padded(torch.utils.data.Dataset):
-    """Utterances in the shared order, as the Trainer wants them."""
-
-    def __init__(self, train: TokenStore, indices: np.ndarray) -> None:
-        bos, eos = [train.vocab_size], [train.vocab_size + 1]
-        self.rows = [np.concatenate((bos, train.tokens(i), eos)).astype(np.int64) for i in indices]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return {"input_ids": torch.from_numpy(self.rows[index])}
-
-
-def padded_to_longest(rows: list[dict[str, torch.Tensor]], padding: int) -> dict[str, torch.Tensor]:
-    """A batch whose rows are as long as its longest utterance; padding is not trained on."""
-    ids = [row["input_ids"] for row in rows]
-    pad = torch.nn.utils.rnn.pad_sequence
-    return {
-        "input_ids": pad(ids, batch_first=True, padding_value=padding),
-        "attention_mask": pad([torch.ones_like(row) for row in ids], batch_first=True),
-        "labels": pad(ids, batch_first=True, padding_value=-100),
-    }
-
-
 def hugging_face(
     run: Run, train: TokenStore, shape: tuple[int, int], folder: Path, turn: Callable[[], None]
 ) -> Trainer:
@@ -191,7 +167,7 @@ def hugging_face(
     return Trainer(
         model=model,
         args=arguments,
-        train_dataset=Padded(train, indices),
+        train_dataset=Padded(train, run.vocab_size, indices),
         data_collator=lambda rows: padded_to_longest(rows, run.vocab_size + 2),
         callbacks=[TakeTurns(turn)],
     )

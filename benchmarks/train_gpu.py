@@ -3,8 +3,14 @@
 For each vocabulary: MFU by the causal count of real tokens, tokens per second beside Hugging
 Face's Trainer in the same session (its own Llama, SDPA, bf16, rows padded to their longest),
 and memory.  Utterances are drawn with Libriheavy's lengths and random units: speed does not
-depend on what they say.  ``--profile FILE`` keeps the table of the kernels of two steps.
-``--device cpu --scale laptop --steps 3`` tries the script where there is no GPU.
+depend on what they say.  ``--out FOLDER`` keeps a table of the kernels of two steps for each
+vocabulary, and all figures as they come, so that a command that is cut short has not run in vain.
+
+It needs torch for CUDA (2.11 or newer, which this project's constraints do not install),
+transformers with accelerate, NumPy and safetensors; it runs from the repository without an
+installation.  Compiling takes minutes for each vocabulary: where a command may last ten minutes,
+give ``--modality`` once or twice in each.  ``--device cpu --scale laptop --steps 3`` tries the
+script where there is no GPU.
 """
 # ruff: noqa: E402 (beside this file lies a tokenize.py that Python's own modules must not find)
 
@@ -14,6 +20,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).parents[1])
 
 import argparse
+import gc
 import json
 import tempfile
 import time
@@ -25,7 +32,7 @@ import torch
 from transformers import LlamaForCausalLM, TrainerCallback, TrainingArguments
 from transformers import Trainer as HfTrainer
 
-from benchmarks.train_cpu import Padded, padded_to_longest
+from benchmarks.padded import Padded, padded_to_longest
 from ray_slm.training import journal, order
 from ray_slm.training.model import llama_config
 from ray_slm.training.run import Run
@@ -100,15 +107,19 @@ def run_of(scale: Scale, documents: Drawn, utterances: int) -> Run:
 
 
 def ours(run: Run, documents: Drawn, world: World, steps: int, table: Path | None) -> dict:
-    """Speed and MFU of our loop; warms up and compiles in the first steps."""
-    _forget_memory(world.device)
+    """Speed and MFU of our loop; warms up and compiles in the first steps.
+
+    A step that compiles anew later on is seen in ``slowest_step``, in units of the median one.
+    """
+    _forget(world.device)
     trainer = Trainer(run, documents, world)
     warm = 2 if steps > 3 else 1
     paces = [trainer.step() for _ in range(steps)][warm:]
     if table is not None:
         table.write_text(profiled(trainer))
     trainer.feed.close()
-    seconds = sum(pace.seconds for pace in paces)
+    each = [pace.seconds for pace in paces]
+    seconds = sum(each)
     flops = sum(pace.flops for pace in paces) / seconds
     return {
         "tokens_per_second": sum(pace.num_tokens for pace in paces) / seconds,
@@ -116,6 +127,7 @@ def ours(run: Run, documents: Drawn, world: World, steps: int, table: Path | Non
         "memory_bytes": journal.peak_memory_bytes(world.device),
         "padding_share": 1 - sum(p.num_tokens for p in paces) / sum(p.slots for p in paces),
         "data_wait_share": sum(pace.data_seconds for pace in paces) / seconds,
+        "slowest_step": max(each) / float(np.median(each)),
     }
 
 
@@ -150,7 +162,7 @@ def hugging_face(
     run: Run, documents: Drawn, device: torch.device, steps: int, rows: int, folder: Path
 ) -> Speed:
     """The Trainer over the same utterances in micro-batches of ``rows`` padded ones."""
-    _forget_memory(device)
+    _forget(device)
     model = LlamaForCausalLM._from_config(
         llama_config(run.scale, run.vocab_size), attn_implementation="sdpa"
     )
@@ -160,7 +172,7 @@ def hugging_face(
     HfTrainer(
         model=model,
         args=_arguments(run, steps, rows, device, folder),
-        train_dataset=Padded(documents, np.concatenate(batches)),
+        train_dataset=Padded(documents, run.vocab_size, np.concatenate(batches)),
         data_collator=lambda found: padded_to_longest(found, run.vocab_size + 2),
         callbacks=[watch],
     ).train()
@@ -195,7 +207,10 @@ def _arguments(
     )
 
 
-def _forget_memory(device: torch.device) -> None:
+def _forget(device: torch.device) -> None:
+    """Models of before, and what was compiled for them: of each function few versions are kept."""
+    torch.compiler.reset()
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
@@ -214,7 +229,7 @@ def measure(options: argparse.Namespace, name: str) -> dict:
         static_shapes=options.compile,
         recompute=options.recompute,
     )
-    table = options.profile if name == list(VOCABULARIES)[-1] else None
+    table = options.out / f"{name}.txt" if options.out else None
     found = ours(run, documents, world, options.steps, table)
     found["parameters"] = num_parameters(run.scale, table_size(vocab_size))
     with tempfile.TemporaryDirectory() as folder:
@@ -237,7 +252,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--hf-rows", type=int, default=16, help="utterances of its micro-batch")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--recompute", action="store_true", help="activation checkpointing")
-    parser.add_argument("--profile", type=Path, help="write the table of kernels here")
+    parser.add_argument("--out", type=Path, help="a folder for tables of kernels and figures.json")
     return parser.parse_args(arguments)
 
 
@@ -246,16 +261,20 @@ def main() -> None:
     options = options_of()
     if options.device == "cpu":
         torch.set_num_threads(1)
-    names = options.modality or list(VOCABULARIES)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
     found = {}
-    for name in names:
+    for name in options.modality or VOCABULARIES:
         found[name] = one = measure(options, name)
+        if options.out:
+            (options.out / "figures.json").write_text(json.dumps(found, indent=1) + "\n")
         if not options.json:
             print(
                 f"{name:<15}{one['parameters'] / 1e6:>8.1f}M{one['tokens_per_second']:>10.0f} tok/s"
                 f"  MFU {100 * one['mfu']:.1f} %  x{one['vs_hf_trainer_padded']:.2f} HF Trainer"
                 f"  {one['memory_bytes'] / 1e9:.1f} GB (HF {one['hf_memory_bytes'] / 1e9:.1f})"
-                f"  padding {100 * one['padding_share']:.1f} %"
+                f"  padding {100 * one['padding_share']:.1f} %",
+                flush=True,
             )
     figures = {
         "mfu": min(one["mfu"] for one in found.values()),

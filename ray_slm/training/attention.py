@@ -16,6 +16,8 @@ from torch import Tensor
 Kernel = Literal["matmul", "sdpa", "varlen"]
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
+# What the variable-length kernel wants to hear of them; before torch 2.12 it took them unasked.
+GROUPED_HEADS = {"enable_gqa": True} if torch.__version__ >= (2, 12) else {}
 QUERY_BLOCK = 256  # queries of one block of scores: fits the cache and skips most of the future
 
 
@@ -116,7 +118,7 @@ def _varlen(document_BT: Tensor, bounds: Tensor) -> Attend:
     def attend(q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor) -> Tensor:
         q, k, v = (x.flatten(0, 1) for x in (q_BTHE, k_BTKE, v_BTKE))
         lengths = (bounds, bounds, num_tokens, num_tokens)
-        out = varlen_attn(q, k, v, *lengths, window_size=(-1, 0), enable_gqa=True)
+        out = varlen_attn(q, k, v, *lengths, window_size=(-1, 0), **GROUPED_HEADS)
         return out.unflatten(0, (num_rows, num_tokens))
 
     return attend

@@ -40,7 +40,9 @@ def prepare(run: Run, documents: Documents, world: World, cursor: int) -> Prepar
     lengths = documents.lengths[indices]
     share = order.split(indices, lengths, world.size)[world.rank]
     parts = list(_microbatches(run, documents, world, share)) if len(share) else []
-    num_rows = table_size(run.vocab_size)
+    num_rows, least = table_size(run.vocab_size), 1
+    if world.static_shapes and parts:
+        least = packing.usual_bounds(documents.lengths, *parts[0].ids_BT.shape)
     flops = sum(
         piece.length * flops_per_token(run.scale, piece.length, num_rows)
         for piece in packing.pieces(indices, documents.lengths, run.scale.window)
@@ -50,7 +52,7 @@ def prepare(run: Run, documents: Documents, world: World, cursor: int) -> Prepar
         int(packing.num_targets(lengths).sum()),
         flops,
         sum(part.ids_BT.size for part in parts),
-        [_on_host(part, world) for part in parts],
+        [_on_host(part, world, least) for part in parts],
     )
 
 
@@ -68,9 +70,10 @@ def _microbatches(run: Run, documents: Documents, world: World, share: np.ndarra
     return list(packing.microbatches(rows, world.microbatch))
 
 
-def _on_host(part: Rows, world: World) -> Batch:
+def _on_host(part: Rows, world: World, least_bounds: int) -> Batch:
     """Tensors that a GPU can fetch while it computes, with the bounds of their documents."""
-    tensors = [torch.from_numpy(array) for array in (*part, packing.bounds(part.document_BT))]
+    bounds = packing.bounds(part.document_BT, least_bounds)
+    tensors = [torch.from_numpy(array) for array in (*part, bounds)]
     if world.device.type == "cuda":
         tensors = [tensor.pin_memory() for tensor in tensors]
     return Batch(*tensors)

@@ -6,6 +6,7 @@ the cuts are counted.
 Legend: B rows, T tokens of a row.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -170,18 +171,25 @@ def equal_microbatches(rows: Rows, num_tokens: int, vocab_size: int) -> Iterator
         yield Rows(*(part[start : start + step] for part in whole))
 
 
-def bounds(document_BT: np.ndarray) -> np.ndarray:
+def bounds(document_BT: np.ndarray, least: int = 1) -> np.ndarray:
     """Where documents begin in the rows laid end to end, then their end, int32.
 
-    The length is a power of two, so that compiled code sees few shapes: what is left over are
-    documents of no tokens at the end.
+    The length is a power of two from ``least`` on, so that compiled code sees few shapes: what is
+    left over are documents of no tokens at the end.
     """
     starts_BT = np.ones(document_BT.shape, dtype=bool)
     starts_BT[:, 1:] = document_BT[:, 1:] != document_BT[:, :-1]
     starts = np.flatnonzero(starts_BT)
-    found = np.full(1 << len(starts).bit_length(), document_BT.size, dtype=np.int32)
+    length = max(least, 1 << len(starts).bit_length())
+    found = np.full(length, document_BT.size, dtype=np.int32)
     found[: len(starts)] = starts
     return found
+
+
+def usual_bounds(lengths: np.ndarray, num_rows: int, num_columns: int) -> int:
+    """A length of bounds that nearly all rows of such documents need no more than."""
+    each = float(np.minimum(lengths + 1, num_columns).mean())
+    return 1 << math.ceil(math.log2(num_rows * (1.5 * num_columns / each + 2)))
 
 
 def _stream(documents: Documents, piece: Piece, vocab_size: int) -> np.ndarray:

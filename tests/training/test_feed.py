@@ -73,11 +73,11 @@ def test_padding_to_the_window_costs_what_it_did_in_the_paper(run, train):
 def test_static_micro_batches_all_have_one_shape(run, train):
     world = World(static_shapes=True, tokens_per_microbatch=128)
     shapes = {
-        batch.ids_BT.shape
+        (batch.ids_BT.shape, batch.bounds.shape)
         for cursor in range(0, 30, 4)
         for batch in prepare(run(), train, world, cursor).batches
     }
-    assert shapes == {(2, 64)}
+    assert shapes == {((2, 64), (16,))}
 
 
 @settings(deadline=None, max_examples=50)
