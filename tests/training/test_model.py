@@ -7,7 +7,8 @@ import torch
 from ray_slm.training import checkpoint, packing
 from ray_slm.training.attention import attention_over, kernel_for
 from ray_slm.training.model import Llama, config_json, initialized, llama_config, open_model
-from ray_slm.training.scale import LAPTOP
+from ray_slm.training.scale import LAPTOP, MEDIUM, SMALL
+from tests.training.conftest import TINY
 
 
 def alone(ids):
@@ -27,11 +28,10 @@ def published(model, scale, folder):
     return folder
 
 
-@pytest.mark.parametrize("name", ["tiny", "laptop"])
-def test_hugging_face_opens_a_published_model_and_gives_the_same_logits(name, run, tmp_path):
+@pytest.mark.parametrize("scale", [TINY, LAPTOP, SMALL, MEDIUM], ids=lambda scale: scale.name)
+def test_hugging_face_opens_a_published_model_and_gives_the_same_logits(scale, tmp_path):
     from transformers import LlamaForCausalLM
 
-    scale = run().scale if name == "tiny" else LAPTOP
     model = initialized(scale, 20, seed=3)
     folder = published(model, scale, tmp_path / "model")
     reference = LlamaForCausalLM.from_pretrained(folder)
