@@ -22,6 +22,7 @@ from ray_slm.training.world import World
 from ray_slm.training.writing import Interval, Writer
 
 RESUME = "resume"
+GOODPUT = "goodput"
 
 
 class Session:
@@ -71,7 +72,8 @@ class Session:
             self.trainer.restore(checkpoint.load(folder, self.world.device))
         elif self._fork is not None:
             self.trainer.branch_off(checkpoint.load(self._fork, self.world.device))
-        self._tell({"event": "start", "init_seconds": time.perf_counter() - self._start})
+        seconds = time.perf_counter() - self._start
+        self._tell({"event": "start", "init_seconds": seconds, "workers": self.world.size})
 
     def step(self) -> None:
         """Train on one batch and tell of it."""
@@ -114,12 +116,15 @@ class Session:
         self.drain()
         if self._journal is None:
             return
+        spent = goodput.goodput(journal.read_attempts(self.scratch))._asdict()
+        told = {f"{GOODPUT}_{part}": seconds for part, seconds in spent.items()}
+        self._tell({"event": GOODPUT, **told})
         points = [point._asdict() for point in self.trainer.points]
         validations = [validation._asdict() for validation in self.trainer.validations]
-        lines = [line for line in journal.read_points(self.scratch) if "event" not in line]
+        every = journal.read_points(self.scratch)
+        lines = [line for line in every if line.get("event", GOODPUT) == GOODPUT]
         steps = [line for line in lines if journal.is_step(line)]
-        timing = journal.summarize(steps, self._peak, self.world.size)
-        timing["goodput"] = goodput.goodput(journal.read_attempts(self.scratch))._asdict()
+        timing = {**journal.summarize(steps, self._peak, self.world.size), GOODPUT: spent}
         self.out.mkdir(parents=True, exist_ok=True)
         _write_lines(self.out / "losses.jsonl", points)
         _write_lines(self.out / "validation.jsonl", validations)

@@ -325,9 +325,12 @@ def test_timing_figures_are_kept_apart(run, train, dev, tmp_path):
     assert 0 < timing["mfu"] < 1
     assert 0 <= timing["padding_share"] < 0.5
     points = lines(tmp_path / "timing.jsonl")
-    assert [p["tokens"] for p in points if "loss" not in p] == [
+    assert [p["tokens"] for p in points if "nats_per_token" in p] == [
         p["tokens"] for p in lines(tmp_path / "validation.jsonl")
     ]
+    (spent,) = [p for p in points if "goodput_share" in p]  # trackers read it there
+    assert spent["goodput_restart"] == timing["goodput"]["restart"] > 0
+    assert 0 < spent["goodput_share"] < 1
     rows = [point for point in points if "loss" in point]
     assert [row["step"] for row in rows] == list(range(1, summary.steps + 1))
     assert all({"time", "tokens", "loss", "attempt", "seconds"} <= set(row) for row in rows)
