@@ -1,8 +1,9 @@
 """A corpus of made-up sentences for benchmarks: English words as often as they are used, with
 their phones in intervals of 40 to 150 ms.
 
-Only its shape matters: as many words, characters and phones per second as speech has.  A corpus
-folder is written as a corpus would be, so the code under test is the whole of it.
+Only its shape matters: ids and lengths like Libriheavy's (15 s on average), as many words,
+characters and phones per second as speech has.  A corpus folder is written as a corpus would be,
+so the code under test is the whole of it.
 """
 
 import dataclasses
@@ -20,7 +21,8 @@ from ray_slm.corpora.utterance import SCHEMA, shard_of, shard_path
 from ray_slm.modalities.ragged import Ragged, gather, row_sums
 
 NUM_WORDS = 30_000
-MEAN_WORDS = 18
+MEAN_WORDS = 40
+CUTS_PER_CHAPTER, CHAPTERS_PER_BOOK = 80, 20
 PHONE_SAMPLES = (640, 2_400)
 
 
@@ -40,8 +42,7 @@ class Sentences:
         """Write every shard."""
         rng = np.random.default_rng(self.seed)
         lexicon = _lexicon(places)
-        numbers = range(self.num_sentences)
-        ids = np.array(sorted(f"{i % 997:03d}/novel_{i // 97:06d}_{i:07d}" for i in numbers))
+        ids = np.array(sorted(map(_id, range(self.num_sentences))))
         shard_B = np.array([shard_of(one, self.num_shards) for one in ids.tolist()])
         for shard in range(self.num_shards):
             table = _table(ids[shard_B == shard], lexicon, rng, f"shard-{shard:05d}.flac")
@@ -70,6 +71,13 @@ class Sentences:
     def finish(self, folder: Path) -> dict[str, object]:
         """Nothing to check."""
         raise NotImplementedError("call prepare")
+
+
+def _id(number: int) -> str:
+    chapter, cut = divmod(number, CUTS_PER_CHAPTER)
+    book, chapter = divmod(chapter, CHAPTERS_PER_BOOK)
+    recording = f"novel_{book:05d}_librivox_64kb_mp3/{chapter + 1:02d}_novel_{book:05d}_64kb"
+    return f"large/{book * 617 % 6_007}/{recording}_{cut}"
 
 
 class Lexicon(NamedTuple):

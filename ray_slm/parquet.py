@@ -5,7 +5,7 @@ Every Parquet file of a study goes through here.
 """
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROW_GROUP = 16_384  # bounds what a reader of batches holds
-BUFFER_BYTES = 1 << 20
+BUFFER_BYTES = 1 << 16
 
 
 def write_table(
@@ -30,18 +30,31 @@ def write_table(
 
     ``encodings`` names the encoding of a column; the others get a dictionary where it pays.
     """
+    write_tables(path, table.schema, [table], compression=compression, encodings=encodings)
+
+
+def write_tables(
+    path: Path,
+    schema: pa.Schema,
+    tables: Iterable[pa.Table],
+    *,
+    compression: str = "snappy",
+    encodings: Mapping[str, str] | None = None,
+) -> None:
+    """The same of tables that come one after the other, never holding more than one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     special = encodings or {}
-    pq.write_table(
-        table,
+    with pq.ParquetWriter(
         draft,
+        schema,
         compression=compression,
-        use_dictionary=[name for name in table.column_names if name not in special],
+        use_dictionary=[name for name in schema.names if name not in special],
         column_encoding=dict(special) or None,
-        row_group_size=ROW_GROUP,
         write_page_checksum=True,
-    )
+    ) as writer:
+        for table in tables:
+            writer.write_table(table, ROW_GROUP)
     draft.replace(path)
 
 
@@ -63,8 +76,9 @@ def read_batches(
         read_dictionary=list(dictionaries),
         page_checksum_verification=True,
         buffer_size=BUFFER_BYTES,
+        pre_buffer=False,  # else every column that was read stays in memory until the end
     ) as file:
-        for batch in file.iter_batches(num_rows, columns=list(columns)):
+        for batch in file.iter_batches(num_rows, columns=list(columns), use_threads=False):
             yield pa.Table.from_batches([batch])
 
 

@@ -5,7 +5,8 @@ written, being a hash of the id.  How many tokens each has lies with its shard.
 Legend: N utterances of a split, B of one shard.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,32 +23,90 @@ LENGTHS = pa.schema([("num_tokens", pa.int32())])
 ENCODINGS = {"id": "DELTA_BYTE_ARRAY", "num_samples": "DELTA_BINARY_PACKED"}
 LENGTH_ENCODINGS = {"num_tokens": "BYTE_STREAM_SPLIT"}  # high bytes are much alike
 COMPRESSION = "zstd"
+ROWS_AT_ONCE = 4_096
+RUN_ROWS = 16_384  # bounds the memory; ten million ids are some 600 runs
 
 
-def kept_by_split(corpus: Path, shard: int, refused: Iterable[str]) -> dict[str, pa.Table]:
-    """The utterances of a corpus's shard that are not refused, by split, sorted by id."""
-    rows = parquet.read_table(shard_path(corpus, shard), [*SCHEMA.names, "split"])
-    gone = pc.is_in(rows["id"], value_set=pa.array([*refused], pa.string()))
-    kept = rows.filter(pc.invert(gone))
-    splits = kept["split"]
-    return {
-        split: kept.filter(pc.equal(splits, split)).select(SCHEMA.names)
-        for split in sorted(splits.unique().to_pylist())
-    }
+class Rows(NamedTuple):
+    """Some utterances of a split, ids in order, with the columns of ``SCHEMA``."""
+
+    split: str
+    table: pa.Table
 
 
-def write_utterances(folder: Path, split: str, shards: Mapping[int, pa.Table]) -> pa.Table:
-    """Write those of all shards of a split, sorted by id, and return them.
+def kept(corpus: Path, shard: int, refused: Iterable[str]) -> Iterator[Rows]:
+    """The utterances of a corpus's shard that are not refused; within a split sorted by id."""
+    gone = pa.array([*refused], pa.string())
+    path = shard_path(corpus, shard)
+    for table in parquet.read_batches(path, [*SCHEMA.names, "split"], ROWS_AT_ONCE):
+        left = table.filter(pc.invert(pc.is_in(table["id"], value_set=gone)))
+        for split in sorted(left["split"].unique().to_pylist()):
+            own = left.filter(pc.equal(left["split"], split))
+            yield Rows(split, own.select(SCHEMA.names))
 
-    Raises ValueError for an id that stands in two shards.
+
+class Run(NamedTuple):
+    """A file of sorted rows, and where in it each range of ids begins."""
+
+    path: Path
+    bounds: list[int]
+
+
+class Sorting:
+    """Puts the utterances of all shards into the order of their ids, in bounded memory.
+
+    Sorted runs are laid down in ``folder``; then one range of ids after the other is taken from
+    all of them.  ``total`` is how many will come; shards being dealt by a hash, the first run
+    tells where to cut.
     """
-    table = pa.concat_tables(shards.values()).sort_by("id").combine_chunks()
-    ids = table["id"].combine_chunks()
-    if twice := ids[1:].filter(pc.equal(ids[1:], ids[:-1])).to_pylist():
-        raise ValueError(f"{folder / split}: the id {twice[0]} stands twice; prepare again")
-    path = folder / split / FILE
-    parquet.write_table(path, table, compression=COMPRESSION, encodings=ENCODINGS)
-    return table
+
+    def __init__(self, folder: Path, total: int) -> None:
+        self._folder, self._num_ranges = folder, max(1, math.ceil(total / RUN_ROWS))
+        self._waiting: list[pa.Table] = []
+        self._num_waiting = 0
+        self._runs: list[Run] = []
+        self._edges: list[str] = []
+
+    def add(self, rows: pa.Table) -> None:
+        """Some more rows."""
+        self._waiting.append(rows)
+        self._num_waiting += len(rows)
+        if self._num_waiting >= RUN_ROWS:
+            self._lay_down()
+
+    def in_order(self) -> Iterator[pa.Table]:
+        """All rows, sorted by id, some at a time."""
+        if self._waiting:
+            self._lay_down()
+        for number in range(self._num_ranges):
+            table = pa.concat_tables(_part(run, number) for run in self._runs)
+            if len(table):
+                yield table.sort_by("id").combine_chunks()
+
+    def _lay_down(self) -> None:
+        table = pa.concat_tables(self._waiting).sort_by("id").combine_chunks()
+        self._waiting, self._num_waiting = [], 0
+        ids, cuts = table["id"].combine_chunks(), self._num_ranges
+        if not self._runs:
+            self._edges = [ids[len(ids) * cut // cuts].as_py() for cut in range(1, cuts)]
+        path = self._folder / f"run-{len(self._runs):05d}.arrow"
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
+            writer.write_table(table)
+        inner = (pc.sum(pc.less(ids, edge)).as_py() for edge in self._edges)
+        self._runs.append(Run(path, [0, *inner, len(ids)]))
+        pa.default_memory_pool().release_unused()
+
+
+def _part(run: Run, number: int) -> pa.Table:
+    """The rows of one range, mapped, so that the others are not read."""
+    first, last = run.bounds[number : number + 2]
+    with pa.memory_map(str(run.path)) as file:
+        return pa.ipc.open_file(file).read_all().slice(first, last - first)
+
+
+def write_utterances(path: Path, tables: Iterable[pa.Table]) -> None:
+    """Write rows that come in the order of their ids."""
+    parquet.write_tables(path, SCHEMA, tables, compression=COMPRESSION, encodings=ENCODINGS)
 
 
 def read_utterances(folder: Path, split: str) -> pa.Table:

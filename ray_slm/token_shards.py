@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ray_slm import token_index
+from ray_slm import parquet, token_index
 from ray_slm.corpora.utterance import SAMPLE_RATE_HZ, Quarantined, Seconds
 from ray_slm.modalities.modality import Tokenizer, Tokens, Waveform
 from ray_slm.modalities.ragged import Ragged, without_rows
@@ -60,6 +60,22 @@ def quarantine_path(folder: Path, shard: int) -> Path:
 def is_tokenized(folder: Path, shard: int) -> bool:
     """Whether ``tokenize_shard`` has finished this shard."""
     return quarantine_path(folder, shard).exists()
+
+
+def check_shard(folder: Path, split: str, shard: int, vocab_size: int) -> int:
+    """The number of tokens of a shard whose sizes and ids are as they should be."""
+    paths = shard_paths(folder, split, shard)
+    again = f"tokenize shard {shard} again"
+    if missing := [path for path in (paths.data, paths.lengths) if not path.is_file()]:
+        raise ValueError(f"{missing[0]} is missing; {again}")
+    facts = parquet.read_facts(paths.lengths)
+    num_tokens, max_id = int(facts["num_tokens"]), int(facts["max_id"])
+    size, expected = paths.data.stat().st_size, ID_TYPE.itemsize * num_tokens
+    if size != expected:
+        raise ValueError(f"{paths.data} has {size} bytes, its lengths say {expected}; {again}")
+    if max_id >= vocab_size:
+        raise ValueError(f"{paths.data} holds id {max_id}, vocab_size is {vocab_size}; {again}")
+    return num_tokens
 
 
 class ShardWriter:

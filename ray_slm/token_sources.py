@@ -15,10 +15,17 @@ import pyarrow as pa
 from ray_slm import parquet
 from ray_slm.corpora.utterance import shard_path
 from ray_slm.modalities.modality import Form
-from ray_slm.token_index import kept_by_split, read_lengths
-from ray_slm.token_shards import CHUNK_ROWS, ID_TYPE, quarantine_path, shard_paths
+from ray_slm.token_index import Rows, kept, read_lengths
+from ray_slm.token_shards import (
+    CHUNK_ROWS,
+    ID_TYPE,
+    ShardPaths,
+    quarantine_path,
+    shard_paths,
+)
 
-TEXT_CHUNK_ROWS = 8 * CHUNK_ROWS  # text is small, and words of a chunk are looked up together
+# Half a megabyte of either; words of a chunk are looked up together.
+FORM_ROWS = {Form.TEXT: 2 * CHUNK_ROWS, Form.PHONES: CHUNK_ROWS // 2}
 _FEW_STRINGS = ("split", "phones.list.element")
 
 
@@ -31,7 +38,7 @@ class CorpusRows(NamedTuple):
     def chunks(self, shard: int) -> Iterator[pa.Table]:
         """The shard's utterances, sorted by id."""
         path = shard_path(self.folder, shard)
-        num_rows = TEXT_CHUNK_ROWS if self.form is Form.TEXT else CHUNK_ROWS
+        num_rows = FORM_ROWS.get(self.form, CHUNK_ROWS)
         return parquet.read_batches(path, self.form.columns, num_rows, _FEW_STRINGS)
 
     def refused(self, shard: int) -> list[str]:
@@ -49,41 +56,52 @@ class UnitRows(NamedTuple):
     corpus: Path
 
     def chunks(self, shard: int) -> Iterator[pa.Table]:
-        """The shard's utterances, split by split, sorted by id."""
-        for split, rows in self._kept(shard).items():
-            yield from self._with_units(shard, split, rows)
+        """The shard's utterances; within a split sorted by id."""
+        units: dict[str, _Units] = {}
+        refused = (json.loads(line)["id"] for line in self.refused(shard))
+        for rows in kept(self.corpus, shard, refused):
+            if rows.split not in units:
+                units[rows.split] = _Units(shard_paths(self.folder, rows.split, shard))
+            for first in range(0, len(rows.table), CHUNK_ROWS):
+                yield units[rows.split].beside(rows, first)
+        for one in units.values():
+            one.refuse_rest()
 
     def of_split(self, shard: int, split: str) -> Iterator[pa.Table]:
         """One split's utterances; none where the shard has none of it."""
-        if rows := self._kept(shard).get(split):
-            yield from self._with_units(shard, split, rows)
-
-    def _kept(self, shard: int) -> dict[str, pa.Table]:
-        refused = (json.loads(line)["id"] for line in self.refused(shard))
-        return kept_by_split(self.corpus, shard, refused)
-
-    def _with_units(self, shard: int, split: str, everyone: pa.Table) -> Iterator[pa.Table]:
-        paths = shard_paths(self.folder, split, shard)
-        ends = np.cumsum(read_lengths(paths.lengths))
-        if len(ends) != len(everyone):
-            raise ValueError(
-                f"{paths.lengths} is of {len(ends)} utterances, the corpus has {len(everyone)}; "
-                f"tokenize shard {shard} again"
-            )
-        units = np.memmap(paths.data, ID_TYPE, mode="r").view(np.ndarray)
-        for first in range(0, len(everyone), CHUNK_ROWS):
-            rows = everyone.slice(first, CHUNK_ROWS)
-            bounds = np.concatenate([[ends[first - 1] if first else 0], ends[first:][: len(rows)]])
-            values = pa.array(units[bounds[0] : bounds[-1]])
-            lists = pa.LargeListArray.from_arrays(pa.array(bounds - bounds[0]), values)
-            columns = {
-                "id": rows["id"],
-                "split": pa.array([split] * len(rows)),
-                "num_samples": rows["num_samples"],
-                "units": lists,
-            }
-            yield pa.table(columns)
+        for table in self.chunks(shard):
+            if table["split"][0].as_py() == split:
+                yield table
 
     def refused(self, shard: int) -> list[str]:
         """Who has no units has nothing made of them."""
         return quarantine_path(self.folder, shard).read_text().splitlines()
+
+
+class _Units:
+    """The units of a split's shard, handed out in the order of their utterances."""
+
+    def __init__(self, paths: ShardPaths) -> None:
+        self._path, self._row = paths.lengths, 0
+        self._ends = np.concatenate([[0], np.cumsum(read_lengths(paths.lengths))])
+        self._units = np.memmap(paths.data, ID_TYPE, mode="r").view(np.ndarray)
+
+    def beside(self, rows: Rows, first: int) -> pa.Table:
+        """Some rows, from ``first`` on, with their units."""
+        table = rows.table.slice(first, CHUNK_ROWS)
+        bounds = self._ends[self._row : self._row + len(table) + 1]
+        self._row += len(table)
+        if len(bounds) <= len(table):
+            self.refuse_rest()
+        values = pa.array(self._units[bounds[0] : bounds[-1]])
+        lists = pa.LargeListArray.from_arrays(pa.array(bounds - bounds[0]), values)
+        split = pa.array([rows.split] * len(table))
+        return table.append_column("split", split).append_column("units", lists)
+
+    def refuse_rest(self) -> None:
+        """Raise ValueError unless there were as many utterances as lengths."""
+        if self._row != len(self._ends) - 1:
+            raise ValueError(
+                f"{self._path} is of {len(self._ends) - 1} utterances, and not those of the "
+                "corpus; tokenize the shard again"
+            )

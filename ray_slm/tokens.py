@@ -2,131 +2,41 @@
 
 ``<split>/shard-00000.bin`` holds uint16 ids, little-endian, utterance after utterance in the
 order of their ids, no specials; ``shard-00000.lengths.parquet`` says how long each is, and
-``<split>/utterances.parquet`` who they are.  ``tokens.json`` sums up, and is written when every
-shard is there.
+``<split>/utterances.parquet`` who they are.  ``tokens.json`` sums up; ``token_finish`` writes it.
 """
 
 import functools
-import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from ray_slm import parquet, token_index
-from ray_slm.corpora.utterance import SAMPLE_RATE_HZ, Seconds
-from ray_slm.token_shards import (
-    CHUNK_ROWS,
-    ID_TYPE,
-    quarantine_path,
-    shard_paths,
-    write_whole,
-)
+from ray_slm import token_index
+from ray_slm.corpora.utterance import Seconds
+from ray_slm.token_shards import ID_TYPE, check_shard, shard_paths
 
 TRAINING_SPLIT = "train"
-MAX_VOCAB_SIZE = 65_536 - 3  # BOS, EOS and PAD follow the vocabulary
-SUMMARY, QUARANTINE = "tokens.json", "quarantine.jsonl"
-
-
-def finish(out: Path, corpus: Path, vocab_size: int) -> dict[str, object]:
-    """Check all shards together, join the quarantine, write who is where; the summary.
-
-    ``corpus`` is what was tokenized.  Raises ValueError naming the shard that is missing or bad,
-    or the id that stands in two.
-    """
-    if not 0 < vocab_size <= MAX_VOCAB_SIZE:
-        raise ValueError(f"vocab_size is {vocab_size}: ids of 16 bits allow {MAX_VOCAB_SIZE}")
-    _remove_drafts(out)
-    parts = sorted((out / "quarantine").glob("shard-*.jsonl"))
-    for shard, part in enumerate(parts):
-        if part != quarantine_path(out, shard):
-            raise ValueError(f"{out}: shard {shard} is not tokenized, {part.name} is; run again")
-    reasons: Counter[str] = Counter()
-    kept: dict[str, dict[int, pa.Table]] = {}
-    for shard, part in enumerate(parts):
-        refused = [json.loads(line) for line in part.read_text().splitlines()]
-        reasons.update(one["reason"] for one in refused)
-        ids = (one["id"] for one in refused)
-        for split, rows in token_index.kept_by_split(corpus, shard, ids).items():
-            kept.setdefault(split, {})[shard] = rows
-    write_whole(out / QUARANTINE, b"".join(part.read_bytes() for part in parts))
-    summary: dict[str, object] = {
-        "vocab_size": vocab_size,
-        "num_shards": len(parts),
-        "quarantined": dict(sorted(reasons.items())),
-        "splits": {split: _settled(out, split, vocab_size, kept[split]) for split in sorted(kept)},
-    }
-    write_whole(out / SUMMARY, (json.dumps(summary, indent=2, sort_keys=True) + "\n").encode())
-    return summary
-
-
-def _remove_drafts(out: Path) -> None:
-    """What killed workers left behind: files that never came into place."""
-    for draft in out.glob("*/.*-*"):
-        draft.unlink(missing_ok=True)
-
-
-def _settled(
-    out: Path, split: str, vocab_size: int, kept: dict[int, pa.Table]
-) -> dict[str, object]:
-    """Check the shards of a split, write whose they are, and sum up."""
-    num_tokens = 0
-    for shard, rows in kept.items():
-        num_tokens += _check_shard(out, split, shard, vocab_size)
-        path = shard_paths(out, split, shard).lengths
-        if (found := parquet.num_rows(path)) != len(rows):
-            raise ValueError(
-                f"{path} is of {found} utterances, the corpus has {len(rows)} with tokens; "
-                f"tokenize shard {shard} again"
-            )
-    table = token_index.write_utterances(out, split, kept)
-    return {
-        "shards": sorted(kept),
-        "num_utterances": len(table),
-        "num_tokens": num_tokens,
-        "seconds": pc.sum(table["num_samples"]).as_py() / SAMPLE_RATE_HZ,
-        "ids_sha256": _digest(table["id"].combine_chunks()),
-    }
-
-
-def _digest(ids: pa.Array) -> str:
-    """SHA-256 of the ids with a line feed between them; strings are made a few at a time."""
-    found = hashlib.sha256()
-    for start in range(0, len(ids), CHUNK_ROWS):
-        lines = "\n".join(ids[start : start + CHUNK_ROWS].to_pylist())
-        found.update(f"\n{lines}".encode() if start else lines.encode())
-    return found.hexdigest()
-
-
-def _check_shard(folder: Path, split: str, shard: int, vocab_size: int) -> int:
-    """The number of tokens of a shard whose sizes and ids are as they should be."""
-    paths = shard_paths(folder, split, shard)
-    again = f"tokenize shard {shard} again"
-    if missing := [path for path in (paths.data, paths.lengths) if not path.is_file()]:
-        raise ValueError(f"{missing[0]} is missing; {again}")
-    facts = parquet.read_facts(paths.lengths)
-    num_tokens, max_id = int(facts["num_tokens"]), int(facts["max_id"])
-    size, expected = paths.data.stat().st_size, ID_TYPE.itemsize * num_tokens
-    if size != expected:
-        raise ValueError(f"{paths.data} has {size} bytes, its lengths say {expected}; {again}")
-    if max_id >= vocab_size:
-        raise ValueError(f"{paths.data} holds id {max_id}, vocab_size is {vocab_size}; {again}")
-    return num_tokens
+SUMMARY = "tokens.json"
 
 
 class TokenStore:
-    """One split of a finished store.  Utterances are numbered in the order of their ids."""
+    """One split of a finished store.  Utterances are numbered in the order of their ids.
+
+    ``num_tokens`` and ``seconds`` (of audio) are of the whole split.
+    """
 
     def __init__(self, folder: Path, split: str, summary: Mapping[str, Any]) -> None:
         self.folder, self.split = folder, split
         self.vocab_size: int = summary["vocab_size"]
         self._num_shards: int = summary["num_shards"]
-        self._shards: list[int] = summary["splits"][split]["shards"]
+        of_split = summary["splits"][split]
+        self._shards: list[int] = of_split["shards"]
+        self.num_tokens: int = of_split["num_tokens"]
+        self.seconds = Seconds(of_split["seconds"])
+        self._num_utterances: int = of_split["num_utterances"]
         self._mapped: dict[Path, np.ndarray] = {}
 
     @classmethod
@@ -141,7 +51,7 @@ class TokenStore:
         if split not in summary["splits"]:
             raise ValueError(f"{folder}: no split {split!r}, there are {[*summary['splits']]}")
         of_split, vocab_size = summary["splits"][split], summary["vocab_size"]
-        found = sum(_check_shard(folder, split, s, vocab_size) for s in of_split["shards"])
+        found = sum(check_shard(folder, split, s, vocab_size) for s in of_split["shards"])
         if found != of_split["num_tokens"]:
             raise ValueError(f"{folder / split}: {found} tokens, {SUMMARY} says otherwise")
         return cls(folder, split, summary)
@@ -172,18 +82,8 @@ class TokenStore:
         lengths = {shard: token_index.read_lengths(path) for shard, path in paths}
         return token_index.places(self.ids, self._num_shards, lengths)
 
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of the split."""
-        return int(self.lengths.sum())
-
-    @property
-    def seconds(self) -> Seconds:
-        """Audio of the split."""
-        return Seconds(int(self.num_samples.sum()) / SAMPLE_RATE_HZ)
-
     def __len__(self) -> int:
-        return len(self.lengths)
+        return self._num_utterances
 
     def tokens(self, i: int) -> np.ndarray:
         """uint16 (T,): the tokens of utterance ``i``, a read-only view of the file."""

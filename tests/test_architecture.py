@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "ray_slm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SUBJECT = (
     *("corpora", "units", "modalities", "tasks"),
-    *("tokens", "token_shards", "token_sources", "token_index"),
+    *("tokens", "token_shards", "token_sources", "token_index", "token_finish"),
 )
 # Each layer may import the layers above it in this list, and itself.
 LAYERS = (

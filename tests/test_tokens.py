@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ray_slm import token_shards, tokens
+from ray_slm import token_finish, token_index, token_shards
 from ray_slm.corpora.utterance import (
     Quarantined,
     Utterance,
@@ -76,7 +76,7 @@ def utterance(utterance_id, split, num_samples=None):
 
 def tokenize(corpus, out, order=range(NUM_SHARDS), vocab_size=VOCAB_SIZE):
     counts = [shard_of_corpus(corpus, s, out, Echo(vocab_size)) for s in order]
-    return counts, tokens.finish(out, corpus, vocab_size)
+    return counts, token_finish.finish(out, corpus, vocab_size)
 
 
 def shard_of_corpus(corpus, shard, out, tokenizer=None):
@@ -162,7 +162,7 @@ def test_a_missing_shard_is_named(corpus, tmp_path):
     for shard in (0, 2):
         shard_of_corpus(corpus, shard, tmp_path)
     with pytest.raises(ValueError, match="shard 1 is not tokenized"):
-        tokens.finish(tmp_path, corpus, VOCAB_SIZE)
+        token_finish.finish(tmp_path, corpus, VOCAB_SIZE)
 
 
 def test_an_id_in_two_shards_is_refused(tmp_path):
@@ -171,7 +171,7 @@ def test_an_id_in_two_shards_is_refused(tmp_path):
         write_utterances(corpus, shard, [utterance("a-001", "train")])
         shard_of_corpus(corpus, shard, out)
     with pytest.raises(ValueError, match="the id a-001 stands twice"):
-        tokens.finish(out, corpus, VOCAB_SIZE)
+        token_finish.finish(out, corpus, VOCAB_SIZE)
 
 
 def test_a_shard_of_another_corpus_is_refused(corpus, tmp_path):
@@ -180,7 +180,7 @@ def test_a_shard_of_another_corpus_is_refused(corpus, tmp_path):
         write_utterances(other, shard, [utterance(f"b-{shard}", "train")])
     tokenize(corpus, tmp_path / "out")
     with pytest.raises(ValueError, match=r"shard-0000\d\.lengths\.parquet is of \d+ utterances"):
-        tokens.finish(tmp_path / "out", other, VOCAB_SIZE)
+        token_finish.finish(tmp_path / "out", other, VOCAB_SIZE)
 
 
 def cut(path):
@@ -227,7 +227,7 @@ def test_an_id_that_its_hash_puts_elsewhere_is_found(store):
 
 def test_ids_beyond_the_vocabulary_are_refused(corpus, store):
     with pytest.raises(ValueError, match=r"shard-0000\d\.bin holds id \d+, vocab_size is 100"):
-        tokens.finish(store, corpus, 100)
+        token_finish.finish(store, corpus, 100)
     shard_of_corpus(corpus, 1, store, Echo(500))
     with pytest.raises(ValueError, match=r"shard-00001\.bin holds id 4\d\d, vocab_size is 300"):
         TokenStore.open(store, "train")
@@ -235,7 +235,7 @@ def test_ids_beyond_the_vocabulary_are_refused(corpus, store):
 
 def test_a_vocabulary_that_leaves_no_room_for_the_specials_is_refused(tmp_path):
     with pytest.raises(ValueError, match="vocab_size is 65534: ids of 16 bits allow 65533"):
-        tokens.finish(tmp_path, tmp_path, 65_534)
+        token_finish.finish(tmp_path, tmp_path, 65_534)
 
 
 def test_a_store_that_is_unfinished_or_lacks_the_split_is_refused(store, tmp_path):
@@ -293,7 +293,7 @@ def test_a_token_costs_little_more_than_its_two_bytes(tmp_path, tokens_per_secon
     for shard in range(2):
         write_utterances(corpus, shard, of_shard[shard])
         shard_of_corpus(corpus, shard, out, Drawn(tokens_per_second))
-    tokens.finish(out, corpus, Drawn.vocab_size)
+    token_finish.finish(out, corpus, Drawn.vocab_size)
     num_tokens = TokenStore.open(out, "train").num_tokens
     assert sum(path.stat().st_size for path in (out / "train").iterdir()) <= most * num_tokens
 
@@ -336,6 +336,20 @@ def test_chunks_of_a_shard_change_no_byte(corpus, tmp_path, monkeypatch):
         assert path.read_bytes() == same.read_bytes(), path.name
 
 
+def test_ids_are_put_in_order_whatever_fits_into_memory(corpus, tmp_path, monkeypatch):
+    tokenize(corpus, tmp_path / "whole")
+    monkeypatch.setattr(token_index, "RUN_ROWS", 13)
+    monkeypatch.setattr(token_index, "ROWS_AT_ONCE", 5)
+    monkeypatch.setattr(token_finish, "CHUNK_ROWS", 3)
+    _, summary = tokenize(corpus, tmp_path / "runs")
+    assert summary == json.loads((tmp_path / "whole" / "tokens.json").read_text())
+    for split in ("train", "dev"):
+        whole, runs = (TokenStore.open(tmp_path / name, split) for name in ("whole", "runs"))
+        assert runs.ids == whole.ids
+        assert runs.num_samples.tolist() == whole.num_samples.tolist()
+    assert not [path for path in files_of(tmp_path / "runs") if path.suffix == ".arrow"]
+
+
 def test_ids_that_are_not_sorted_are_refused(tmp_path):
     writer = ShardWriter(tmp_path, "train", 0)
     with pytest.raises(AssertionError, match="not sorted after b"):
@@ -360,7 +374,7 @@ def test_a_derived_store_holds_the_same_ids_and_what_was_refused_before(
     out = tmp_path_factory.mktemp("derived")
     for shard in range(NUM_SHARDS):
         token_shards.tokenize_shard(UnitRows(store, corpus), shard, Halves(), None, out)
-    summary = tokens.finish(out, corpus, VOCAB_SIZE)
+    summary = token_finish.finish(out, corpus, VOCAB_SIZE)
     assert summary["quarantined"] == {"SEVEN": 20}
     for split in ("train", "dev"):
         units, halves = TokenStore.open(store, split), TokenStore.open(out, split)
@@ -380,5 +394,5 @@ def test_what_killed_workers_left_behind_is_removed(corpus, tmp_path):
     tokenize(corpus, tmp_path)
     before = sorted(files_of(tmp_path))
     (tmp_path / "train" / ".shard-00001.bin.0123").write_bytes(b"half")
-    tokens.finish(tmp_path, corpus, VOCAB_SIZE)
+    token_finish.finish(tmp_path, corpus, VOCAB_SIZE)
     assert sorted(files_of(tmp_path)) == before

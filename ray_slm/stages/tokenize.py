@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ray_slm import parquet, tokens
+from ray_slm import parquet, token_finish
 from ray_slm.corpora.audio import read_audio
 from ray_slm.corpora.utterance import (
     SAMPLE_RATE_HZ,
@@ -31,6 +31,7 @@ from ray_slm.token_shards import ShardCounts, Source, is_tokenized, tokenize_sha
 from ray_slm.token_sources import CorpusRows, UnitRows
 from ray_slm.tokens import TRAINING_SPLIT
 
+PACED_ROWS = 65_536
 TABLES = "utterances/"  # of a corpus: what the rows of its shards are, without any audio
 
 
@@ -107,7 +108,7 @@ def finish(stage: Stage, site: Site, vocab_size: int) -> None:
     missing = missing_shards(stage, site)
     assert not missing, f"{stage.address} lacks the shards {missing}"
     corpus = _tables(stage, site)
-    summary = tokens.finish(site.store.path(stage.address), corpus, vocab_size)
+    summary = token_finish.finish(site.store.path(stage.address), corpus, vocab_size)
     site.store.commit(stage, summary=summary, made=made_with())
 
 
@@ -120,8 +121,8 @@ def pacer(stage: Stage, site: Site, shards: list[int]) -> Pacer:
 
 
 def _seconds(corpus: Path, shard: int) -> float:
-    samples = parquet.read_table(shard_path(corpus, shard), ["num_samples"])["num_samples"]
-    return float(pc.sum(samples).as_py() or 0) / SAMPLE_RATE_HZ
+    tables = parquet.read_batches(shard_path(corpus, shard), ["num_samples"], PACED_ROWS)
+    return sum(float(pc.sum(one["num_samples"]).as_py()) for one in tables) / SAMPLE_RATE_HZ
 
 
 def _source(stage: Stage, site: Site, shard: str) -> Source:

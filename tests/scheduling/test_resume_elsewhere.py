@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from ray_slm import parquet, tokens
+from ray_slm import parquet, token_finish
 from ray_slm.corpora.utterance import shard_path
 from ray_slm.modalities.ragged import Ragged
 from ray_slm.scheduling.plan import plan
@@ -43,7 +43,7 @@ def tokenize(store):
     quarantine_path(folder, 0).touch()
     corpus = store.root / "corpus-of-letters"
     parquet.write_table(shard_path(corpus, 0), pa.concat_tables(rows))
-    store.commit(stage, summary=tokens.finish(folder, corpus, 78), made={})
+    store.commit(stage, summary=token_finish.finish(folder, corpus, 78), made={})
 
 
 def end_at(step):

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ray_slm import parquet, tokens
+from ray_slm import parquet, token_finish
 from ray_slm.corpora.utterance import shard_path
 from ray_slm.modalities.ragged import Ragged
 from ray_slm.recipes import Train
@@ -56,7 +56,7 @@ def with_tokens(root):
         writer.publish()
     write_whole(quarantine_path(folder, 0), b"")
     parquet.write_table(shard_path(root / "corpus", 0), pa.concat_tables(rows))
-    tokens.finish(folder, root / "corpus", VOCAB_SIZE)
+    token_finish.finish(folder, root / "corpus", VOCAB_SIZE)
     store.commit(TOKENS, summary={}, made={})
     return store
 
