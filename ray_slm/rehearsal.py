@@ -9,13 +9,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ray_slm.benchmark_shapes import write_stories, write_zerospeech
-from ray_slm.corpora.libriheavy import LibriheavyCorpus
 from ray_slm.scheduling.folders import write_atomically
 from ray_slm.tasks import spoken_tsc, zerospeech_sblimp, zerospeech_swuggy
 from ray_slm.units.hubert import HubertLayer
+
+if TYPE_CHECKING:
+    from ray_slm.corpora.libriheavy import LibriheavyCorpus
 
 BENCHMARKS = (zerospeech_swuggy.TASK, zerospeech_sblimp.TASK, spoken_tsc.TASK)
 ENCODER = "hubert-large-ll60k"
@@ -40,7 +41,7 @@ _SIZES = {
 class Kit(NamedTuple):
     """The stand-ins, pinned, and the names under which a run finds them."""
 
-    corpus: LibriheavyCorpus
+    corpus: "LibriheavyCorpus"
     extractor: HubertLayer
     digests: dict[str, str]  # of the benchmarks, by the task's name
     places: dict[str, Path]
@@ -74,6 +75,7 @@ def open_kit(folder: Path, assets: Mapping[str, Path]) -> Kit:
 
 
 def _make(folder: Path, assets: Mapping[str, Path]) -> None:
+    from ray_slm.benchmark_shapes import write_stories, write_zerospeech
     from ray_slm.corpora.corpus import prepare_all
     from ray_slm.corpora.laptop import LaptopCorpus
     from ray_slm.corpora.libriheavy_shape import build
