@@ -31,8 +31,13 @@ class AdamW:
             name: torch.zeros((), dtype=torch.float32, device=p.device) for name, p in named.items()
         }
 
-    def step(self, rate: float) -> None:
-        """Change every parameter by its gradient, then drop the gradients."""
+    @torch.no_grad()
+    def step(self, rate: float, unless: Tensor) -> None:
+        """Change every parameter by its gradient, then drop the gradients.
+
+        Nothing changes where the device finds ``unless``, a truth value on it, to hold.
+        """
+        skip = unless.float()
         for names, weight_decay in self._groups:
             parameters = [self._named[name] for name in names]
             means, squares, steps = (
@@ -53,7 +58,9 @@ class AdamW:
                 eps=self._values.epsilon,
                 amsgrad=False,
                 maximize=False,
+                found_inf=skip,
             )
+            torch._foreach_sub_(steps, [skip] * len(steps))
         self.forget()
 
     def forget(self) -> None:

@@ -17,7 +17,7 @@ from ray_slm.training.journal import Journal, Listener, nobody
 from ray_slm.training.objective import Validation
 from ray_slm.training.packing import Documents
 from ray_slm.training.run import Run, run_digest
-from ray_slm.training.trainer import Trainer
+from ray_slm.training.trainer import Pace, Trainer
 from ray_slm.training.world import World
 from ray_slm.training.writing import Interval, Writer
 
@@ -52,6 +52,7 @@ class Session:
         self._writer, self._interval = Writer(), Interval()
         self._verified: list[Path] = []
         self._save_due = self._urgent = False
+        self._paces: dict[int, Pace] = {}  # of steps that were not told yet
         self._peak = 1.0
         if world.rank == 0:
             self._peak = world.size * journal.peak_flops_per_second(world.device, run.precision)
@@ -78,22 +79,34 @@ class Session:
     def step(self) -> None:
         """Train on one batch and tell of it."""
         pace = self.trainer.step()
-        point = self.trainer.points[-1]._asdict()
-        if self._journal is not None:
-            speed = {
-                "tokens_per_second": pace.num_tokens / pace.seconds,
-                "mfu": pace.flops / pace.seconds / self._peak,
-                "memory_bytes": journal.peak_memory_bytes(self.world.device),
-            }
-            self._journal.append(point | pace._asdict() | speed | {"attempt": self.attempt})
-        self._urgent = bool(self.events.step(point))
-        every = self.world.resume_every_steps
-        regular = self._interval.due() if every is None else point["step"] % every == 0
+        self._paces[self.trainer.progress.step] = pace
+        self._hear()
+        every, step = self.world.resume_every_steps, self.trainer.progress.step
+        regular = self._interval.due() if every is None else step % every == 0
         self._save_due = self._urgent or regular
         self._writer.check()
 
+    def _hear(self) -> None:
+        """Tell of the steps whose figures have come: on a GPU that is the one before the last."""
+        for point in self.trainer.points[-len(self._paces) :] if self._paces else ():
+            pace = self._paces.pop(point.step, None)
+            if pace is None:
+                continue
+            if self._journal is not None:
+                speed = {
+                    "tokens_per_second": pace.num_tokens / pace.seconds,
+                    "mfu": pace.flops / pace.seconds / self._peak,
+                    "memory_bytes": journal.peak_memory_bytes(self.world.device),
+                }
+                line = point._asdict() | pace._asdict() | speed | {"attempt": self.attempt}
+                self._journal.append(line)
+            self._urgent |= bool(self.events.step(point._asdict()))
+
     def settle(self) -> None:
         """At a step boundary: measure and publish what is due, then save where we are."""
+        if self._due() or self._validation_due() or self._save_due or self.run.forks:
+            self.trainer.catch_up()
+            self._hear()
         if self._due() or self._validation_due():
             self._validate()
         due = self._due()  # a run that gives up after this validation publishes what is left

@@ -6,6 +6,8 @@ initialization (there is no dropout), so the state below is all that resuming ne
 
 import dataclasses
 import time
+from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ from ray_slm.training.feed import Feed, Prepared
 from ray_slm.training.model import initialized
 from ray_slm.training.objective import Validation
 from ray_slm.training.packing import Documents
+from ray_slm.training.reading import begin_to_read, steps_behind
 from ray_slm.training.run import Run
 from ray_slm.training.world import GradientSums, World, out_of_memory
 
@@ -60,6 +63,15 @@ class Pace(NamedTuple):
     flops: float
 
 
+class Unread(NamedTuple):
+    """A step whose figures are still on the device: where the run was before it, and the rest."""
+
+    before: Progress
+    prepared: Prepared
+    rate: float
+    read: Callable[[], list[float]]  # sum of losses, gradient's norm; waits for them
+
+
 class Trainer:
     """Steps through the order of utterances that the run's seed gives."""
 
@@ -70,7 +82,8 @@ class Trainer:
         self.named = dict(self.model.named_parameters())
         self.optimizer = AdamW(run.optimizer, self.named)
         self.progress = Progress()
-        self.points: list[Point] = []
+        self._unread: deque[Unread] = deque()
+        self.points: list[Point] = []  # of the steps that were read
         self.validations: list[Validation] = []
         self.epoch_tokens = int(packing.num_targets(documents.lengths).sum())
         self.total_tokens = ending.total_tokens(run, self.epoch_tokens)
@@ -96,8 +109,8 @@ class Trainer:
         """Train on the next batch.
 
         Raises:
-            DivergedError: when loss or gradient is not finite, naming the utterances; the weights
-                are then those of before.
+            DivergedError: when loss or gradient of a step is not finite, naming its utterances;
+                they never reach the weights.  On a GPU it is told one step later.
             ResourceError: when memory does not suffice, naming the micro-batch to use.
         """
         start, cpu_start = time.perf_counter(), time.process_time()
@@ -111,16 +124,26 @@ class Trainer:
         self.world.sum_over_ranks(loss_sum)
         clip = self.run.optimizer.clip_norm
         norm = torch.nn.utils.clip_grad_norm_(self.named.values(), clip)
-        total, grad_norm = torch.stack([loss_sum, norm.double()]).tolist()  # waits for the device
-        loss = total / num_tokens
-        self._refuse_not_finite(loss, grad_norm, prepared.indices)
-        rate = self._learning_rate(num_tokens)
-        with torch.no_grad():
-            self.optimizer.step(rate)
+        found, rate = torch.stack([loss_sum, norm.double()]), self._learning_rate(num_tokens)
+        self.optimizer.step(rate, unless=~found.isfinite().all())
+        self._unread.append(Unread(self.progress, prepared, rate, begin_to_read(found)))
         self._advance(prepared)
-        self.points.append(Point(self.progress.step, self.progress.tokens, rate, loss, grad_norm))
+        self.catch_up(steps_behind(self.world.device))
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         return Pace(seconds, cpu_seconds, data_seconds, num_tokens, prepared.slots, prepared.flops)
+
+    def catch_up(self, behind: int = 0) -> None:
+        """Read what steps found, but for the newest ``behind``.  Raises DivergedError."""
+        while len(self._unread) > behind:
+            before, prepared, rate, read = self._unread.popleft()
+            loss_sum, norm = read()
+            loss = loss_sum / prepared.num_tokens
+            if not (np.isfinite(loss) and np.isfinite(norm)):
+                self.progress = before
+                self._unread.clear()
+                raise self._diverged(loss, norm, prepared.indices)
+            tokens = before.tokens + prepared.num_tokens
+            self.points.append(Point(before.step + 1, tokens, rate, loss, norm))
 
     def _accumulate(self, prepared: Prepared) -> Tensor:
         """Gradients of this rank's share, divided by all ranks' tokens; the sum of its losses."""
@@ -147,12 +170,9 @@ class Trainer:
             forked_at=self.run.forked_at,
         )
 
-    def _refuse_not_finite(self, loss: float, norm: float, indices: np.ndarray) -> None:
-        if np.isfinite(loss) and np.isfinite(norm):
-            return
-        self.optimizer.forget()
+    def _diverged(self, loss: float, norm: float, indices: np.ndarray) -> DivergedError:
         ids = ", ".join(self.documents.ids[index] for index in indices)
-        raise DivergedError(
+        return DivergedError(
             f"step {self.progress.step + 1}: the loss is {loss} and the gradient's norm {norm}; "
             f"lower peak_lr, or look at the utterances of this batch: {ids}"
         )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from ray_slm.errors import DivergedError
 from ray_slm.training import checkpoint, packing
 from ray_slm.training.feed import prepare
 from ray_slm.training.loop import fit
@@ -412,3 +413,40 @@ def test_training_imports_nothing_of_the_compiler():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+@pytest.fixture
+def one_behind(monkeypatch):
+    """As on a GPU: what a step found is read after the next one was begun."""
+    monkeypatch.setattr("ray_slm.training.trainer.steps_behind", lambda _: 1)
+
+
+@pytest.mark.parametrize("every", [1, 3, 100])
+def test_reading_a_step_behind_changes_no_byte(
+    every, undisturbed, one_behind, run, train, dev, tmp_path
+):
+    events, world = Recorder(die_at_step=8), World(resume_every_steps=every)
+    with pytest.raises(Killed):
+        train_in(tmp_path / "k", run(), train, dev, world, events)
+    again = Recorder()
+    train_in(tmp_path / "k", run(), train, dev, world, again)
+    assert digests(tmp_path / "k") == undisturbed[1]
+    steps = [point["step"] for point in (*events.points, *again.points)]
+    assert steps[:8] == list(range(1, 9))
+    assert steps[8:] == list(range(steps[8], steps[-1] + 1))
+
+
+def test_a_step_that_diverged_never_reaches_the_weights_however_late_it_is_read(
+    one_behind, run, train
+):
+    wild = run(optimizer=Optimizer(peak_lr=1e18, warmup_fraction=0.0, clip_norm=1e18))
+    trainer = Trainer(wild, train, World())
+    trainer.step()
+    before = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
+    trainer.step()
+    assert trainer.points[-1].step == 1
+    with pytest.raises(DivergedError, match="step 2: the loss is"):
+        trainer.step()
+    trainer.feed.close()
+    assert all(torch.equal(w, before[n]) for n, w in trainer.model.state_dict().items())
+    assert trainer.progress.step == 1
