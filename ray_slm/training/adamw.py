@@ -31,9 +31,8 @@ class AdamW:
             name: torch.zeros((), dtype=torch.float32, device=p.device) for name, p in named.items()
         }
 
-    @torch.no_grad()
     def step(self, rate: float, unless: Tensor) -> None:
-        """Change every parameter by its gradient, then drop the gradients.
+        """Change every parameter by its gradient, under no_grad, then drop the gradients.
 
         Nothing changes where the device finds ``unless``, a truth value on it, to hold.
         """

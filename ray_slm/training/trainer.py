@@ -125,7 +125,8 @@ class Trainer:
         clip = self.run.optimizer.clip_norm
         norm = torch.nn.utils.clip_grad_norm_(self.named.values(), clip)
         found, rate = torch.stack([loss_sum, norm.double()]), self._learning_rate(num_tokens)
-        self.optimizer.step(rate, unless=~found.isfinite().all())
+        with torch.no_grad():
+            self.optimizer.step(rate, unless=~found.isfinite().all())
         self._unread.append(Unread(self.progress, prepared, rate, begin_to_read(found)))
         self._advance(prepared)
         self.catch_up(steps_behind(self.world.device))
