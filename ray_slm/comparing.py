@@ -3,11 +3,10 @@
 import pandas as pd
 
 from ray_slm.evaluation.versus import Judged, accuracies, effects
-from ray_slm.recipes import Report
-from ray_slm.scheduling.plan import plan
 from ray_slm.scheduling.store import Store
 from ray_slm.stages import results
 from ray_slm.stages.evaluate import read_pairs
+from ray_slm.stages.report import stage_of
 from ray_slm.study import Study
 
 
@@ -16,7 +15,7 @@ def judged(study: Study, store: Store) -> Judged:
 
     Raises ValueError when it has not been at all.
     """
-    (report,) = (stage for stage in plan(study) if isinstance(stage.recipe, Report))
+    report = stage_of(study)
     scores = results.pair_scores(report, store)
     if scores.empty or not (scores["tokens"] > 0).any():
         raise ValueError(

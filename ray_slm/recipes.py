@@ -105,13 +105,18 @@ class Evaluate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """Tables, figures and one HTML page, from evaluations only."""
+    """Tables, figures and one HTML page, from evaluations only.
 
-    REVISION: ClassVar[int] = 2
+    ``tokens_per_second`` are the modalities' nominal rates, by which budgets in hours became
+    checkpoints.
+    """
+
+    REVISION: ClassVar[int] = 3
     study: str
     question: str
     notice: str
     contrasts: tuple[Contrast, ...]
+    tokens_per_second: tuple[tuple[str, float], ...]
 
 
 Recipe = (

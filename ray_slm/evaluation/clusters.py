@@ -65,40 +65,75 @@ def panels(frames: list[pd.DataFrame]) -> list[Panel]:
     tables = [_table(frame) for frame in frames]
     first = tables[0]
     for table, frame in zip(tables[1:], frames[1:], strict=True):
-        differing = first.index.symmetric_difference(table.index)
-        if len(differing):
+        differing = [] if table.same_pairs(first) else sorted(table.keys() ^ first.keys())
+        if differing:
             raise ValueError(
                 f"{_where(frames[0])} and {_where(frame)} were not judged on the same pairs and "
-                f"clusters: {len(differing)} differ, e.g. {list(differing[:3])}; pass the union "
+                f"clusters: {len(differing)} differ, e.g. {differing[:3]}; pass the union "
                 "of quarantined items to pairs.decide"
             )
-    codes_P, clusters = pd.factorize(first.index.get_level_values("cluster"))
+    codes_P, clusters = pd.factorize(first.clusters_P)
     sizes_C = np.bincount(codes_P).astype(np.float64)
     made = []
     for table in tables:
-        values_SP = table.to_numpy(dtype=np.float64).T
-        sums_SC = np.stack([np.bincount(codes_P, row, len(clusters)) for row in values_SP])
+        sums_SC = np.stack([np.bincount(codes_P, row, len(clusters)) for row in table.values_SP])
         made.append(Panel(sums_SC, sizes_C))
     return made
 
 
-def _table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Pairs by seeds, sorted by (pair, cluster)."""
-    doubled = frame.duplicated(["seed", "pair"])
-    if doubled.any():
+class _Table(NamedTuple):
+    """Decisions of seeds, pairs in order of id, and the cluster of each pair."""
+
+    pairs_P: np.ndarray
+    clusters_P: np.ndarray
+    values_SP: np.ndarray
+
+    def same_pairs(self, other: "_Table") -> bool:
+        return np.array_equal(self.pairs_P, other.pairs_P) and np.array_equal(
+            self.clusters_P, other.clusters_P
+        )
+
+    def keys(self) -> set[tuple[str, str]]:
+        return set(zip(self.pairs_P.tolist(), self.clusters_P.tolist(), strict=True))
+
+
+def _table(frame: pd.DataFrame) -> _Table:
+    seed_codes, seeds = pd.factorize(frame["seed"], sort=True)
+    pair_codes, pairs = _codes(frame["pair"])
+    shape = len(seeds), len(pairs)
+    counts_SP = np.bincount(seed_codes * shape[1] + pair_codes, minlength=shape[0] * shape[1])
+    counts_SP = counts_SP.reshape(shape)
+    if counts_SP.max(initial=0) > 1:
+        doubled = pairs[np.argwhere(counts_SP > 1)[0, 1]]
         raise ValueError(
-            f"{_where(frame)}: pair {frame['pair'][doubled].iloc[0]!r} stands more than once for "
+            f"{_where(frame)}: pair {doubled!r} stands more than once for "
             "a seed; select one layer, convention, checkpoint and task first"
         )
-    keys = frame["pair"].astype(str), frame["cluster"].astype(str)
-    table = frame["correct"].groupby([frame["seed"], *keys]).first().unstack("seed").sort_index()
-    if table.isna().any(axis=None):
-        lacking = table.index[table.isna().any(axis=1)][0]
+    codes, clusters = _codes(frame["cluster"])
+    cluster_P = np.empty(len(pairs), dtype=np.int64)
+    cluster_P[pair_codes] = codes
+    astray_P = (counts_SP == 0).any(axis=0)
+    astray_P[pair_codes[cluster_P[pair_codes] != codes]] = True
+    if astray_P.any():
         raise ValueError(
-            f"{_where(frame)}: pair {lacking[0]!r} is not judged in every seed in the same "
-            "cluster; evaluate the task again for all seeds"
+            f"{_where(frame)}: pair {pairs[astray_P][0]!r} is not judged in every seed in the "
+            "same cluster; evaluate the task again for all seeds"
         )
-    return table
+    values_SP = np.empty(shape)
+    values_SP[seed_codes, pair_codes] = frame["correct"]
+    return _Table(pairs, clusters[cluster_P], values_SP)
+
+
+def _codes(names: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """A number for each name, in order of the names, and the names; quick for categories."""
+    if not isinstance(names.dtype, pd.CategoricalDtype):
+        names = names.astype("category")
+    used, codes = np.unique(names.cat.codes.to_numpy(), return_inverse=True)
+    found = names.cat.categories[used].astype(str).to_numpy(dtype=object)
+    order = np.argsort(found)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return place[codes], found[order]
 
 
 def _where(frame: pd.DataFrame) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 DEFAULT_CONVENTION = "mean"
+DEFAULT_PARTS = ("logp_sum", "num_tokens")  # all that it is made of
 PER_SECOND = "per_second"
 TIE = 0.5
 

@@ -2,7 +2,8 @@
 
 The paper draws straight lines against tokens; a line against log tokens, one in log-odds and a
 saturating power law are fitted beside it.  All functions work on many rows at once, so that a
-bootstrap is one call.  Legend: N checkpoints in order of tokens, R rows, K parameters.
+bootstrap is one call.  Legend: N checkpoints in order of tokens, R rows, K parameters, X exponents,
+C candidates.
 """
 
 from typing import Literal
@@ -16,6 +17,7 @@ NUM_PARAMETERS: dict[Form, int] = {"linear": 2, "log-linear": 2, "logit-linear":
 MIN_CHECKPOINTS = 3
 TOO_FEW = "too few checkpoints"
 _EXPONENTS = np.geomspace(0.02, 3.0, 400)  # neighbors differ by 1.3 %
+MOST_AT_ONCE = 500_000  # errors of a grid held at once
 
 
 def fit(form: Form, tokens_N: np.ndarray, values_RN: np.ndarray, *, rising: bool) -> np.ndarray:
@@ -91,34 +93,45 @@ def _abscissa(form: Form, tokens_N: np.ndarray) -> np.ndarray:
 
 
 def _fit_power(tokens_N: np.ndarray, loss_RN: np.ndarray) -> np.ndarray:
-    """E, B, beta and the unit of tokens: E and B in closed form on a grid of exponents."""
+    """E, B, beta and the unit of tokens: E and B in closed form on a grid of exponents X."""
     unit = float(np.exp(np.log(tokens_N).mean()))
+    rows_R = np.arange(len(loss_RN))
     best_R = np.full(len(loss_RN), np.inf)
     params_RK = np.zeros((len(loss_RN), 4))
-    for exponent in _EXPONENTS:
-        decay_N = (tokens_N / unit) ** -exponent
-        for floor_R, scale_R in _nonnegative_lines(decay_N, loss_RN):
-            error_R = ((floor_R[:, None] + scale_R[:, None] * decay_N - loss_RN) ** 2).sum(-1)
-            better_R = (floor_R >= 0) & (scale_R >= 0) & (error_R < best_R)
-            fixed_R = np.full(len(loss_RN), exponent), np.full(len(loss_RN), unit)
-            found_RK = np.stack([floor_R, scale_R, *fixed_R], axis=-1)
-            params_RK = np.where(better_R[:, None], found_RK, params_RK)
-            best_R = np.where(better_R, error_R, best_R)
+    parts = -(-_EXPONENTS.size * loss_RN.size // MOST_AT_ONCE)
+    for exponents_X in np.array_split(_EXPONENTS, min(parts, _EXPONENTS.size)):
+        decay_XN = (tokens_N / unit) ** -exponents_X[:, None]
+        floor_XCR, scale_XCR = _nonnegative_lines(decay_XN, loss_RN)
+        made_XCRN = scale_XCR[..., None] * decay_XN[:, None, None] + floor_XCR[..., None]
+        error_XCR = ((made_XCRN - loss_RN) ** 2).sum(-1)
+        allowed_XCR = (floor_XCR >= 0) & (scale_XCR >= 0)
+        error_XCR = np.where(allowed_XCR, error_XCR, np.inf).reshape(-1, len(loss_RN))
+        least_R = error_XCR.argmin(0)
+        better_R = error_XCR[least_R, rows_R] < best_R
+        found_RK = np.stack(
+            [
+                floor_XCR.reshape(-1, len(loss_RN))[least_R, rows_R],
+                scale_XCR.reshape(-1, len(loss_RN))[least_R, rows_R],
+                exponents_X[least_R // floor_XCR.shape[1]],
+                np.full(len(loss_RN), unit),
+            ],
+            axis=-1,
+        )
+        params_RK = np.where(better_R[:, None], found_RK, params_RK)
+        best_R = np.where(better_R, error_XCR[least_R, rows_R], best_R)
     return params_RK
 
 
-def _nonnegative_lines(
-    decay_N: np.ndarray, loss_RN: np.ndarray
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Candidates for E + B * decay: free, E = 0, and B = 0; the caller takes the best allowed."""
-    centered_N = decay_N - decay_N.mean()
-    free_R = loss_RN @ centered_N / (centered_N @ centered_N)
-    mean_R = loss_RN.mean(-1)
-    return [
-        (mean_R - free_R * decay_N.mean(), free_R),
-        (np.zeros_like(mean_R), loss_RN @ decay_N / (decay_N @ decay_N)),
-        (mean_R, np.zeros_like(mean_R)),
-    ]
+def _nonnegative_lines(decay_XN: np.ndarray, loss_RN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Candidates (X, 3, R) for E + B * decay: free, E = 0, and B = 0; the best allowed counts."""
+    centered_XN = decay_XN - decay_XN.mean(-1, keepdims=True)
+    free_XR = centered_XN @ loss_RN.T / (centered_XN**2).sum(-1, keepdims=True)
+    mean_XR = np.broadcast_to(loss_RN.mean(-1), free_XR.shape)
+    from_zero_XR = decay_XN @ loss_RN.T / (decay_XN**2).sum(-1, keepdims=True)
+    zero_XR = np.zeros_like(free_XR)
+    floor_XCR = [mean_XR - free_XR * decay_XN.mean(-1, keepdims=True), zero_XR, mean_XR]
+    scale_XCR = [free_XR, from_zero_XR, zero_XR]
+    return np.stack(floor_XCR, axis=1), np.stack(scale_XCR, axis=1)
 
 
 def held_out_error(

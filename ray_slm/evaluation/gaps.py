@@ -16,6 +16,9 @@ from ray_slm.evaluation.runs import Run, Samples, accuracy_runs, combine, enough
 
 NOT_REACHED = "not reached"
 EXTRAPOLATED = "extrapolated"
+FAR = "far beyond what was trained"
+FAR_TIMES = 10.0
+_ORDER = ("", EXTRAPOLATED, FAR)
 Compare = Callable[[Sequence[Run], Sequence[Run]], dict[str, object]]
 _NAMES = ("factor", "baseline", "modality", "task")
 
@@ -26,14 +29,15 @@ def reach_table(
     """Tokens each modality needs for an accuracy in percent.
 
     Returns:
-        modality, task, accuracy, tokens, low, high (95 %, from the spread of log10 tokens),
-        interval, note ("extrapolated", "not reached" or "too few checkpoints").
+        modality, task, goal, tokens, low, high (95 %, from the spread of log10 tokens),
+        interval, note ("extrapolated", "far beyond what was trained", "not
+        reached" or "too few checkpoints").
     """
     rows = []
     for (modality, task), runs in accuracy_runs(pair_scores).items():
         figures = _reach(runs, accuracy / 100, form)
-        rows.append({"modality": modality, "task": task, "accuracy": accuracy, **figures})
-    columns = ["modality", "task", "accuracy", "tokens", "low", "high", "interval", "note"]
+        rows.append({"modality": modality, "task": task, "goal": accuracy, **figures})
+    columns = ["modality", "task", "goal", "tokens", "low", "high", "interval", "note"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -47,15 +51,15 @@ def gap_table(
     """How many times more tokens a contrast's modality needs than its baseline.
 
     Returns:
-        factor, baseline, modality, task, accuracy, times, low, high, interval, note.  ``times``
+        factor, baseline, modality, task, goal, times, low, high, interval, note.  ``times``
         is inf where only the baseline gets there, NaN where the baseline does not.
     """
 
     def compare(baseline: Sequence[Run], modality: Sequence[Run]) -> dict[str, object]:
         return _times(baseline, modality, accuracy / 100, form)
 
-    rows = _by_contrast(pair_scores, contrasts, form, compare, {"accuracy": accuracy})
-    columns = ["accuracy", "times", "low", "high", "interval", "note"]
+    rows = _by_contrast(pair_scores, contrasts, form, compare, {"goal": accuracy})
+    columns = ["goal", "times", "low", "high", "interval", "note"]
     return pd.DataFrame(rows, columns=[*_NAMES, *columns])
 
 
@@ -69,15 +73,15 @@ def _times(
         return _empty("times", np.nan, f"{NOT_REACHED} by the baseline")
     if not np.isfinite(ours):
         return _empty("times", np.inf, NOT_REACHED)
+    note = max((_beyond(modality, ours), _beyond(baseline, theirs)), key=_ORDER.index)
     if not all(np.isfinite(samples.values).all() for samples in found):
         return _empty(
             "times",
             float(10 ** (ours - theirs)),
-            f"{NOT_REACHED} in some replicates: no interval",
+            _joined(f"{NOT_REACHED} in some replicates: no interval", note),
         )
     gap = combine(found[0], found[1], ours - theirs, (1.0, -1.0))
     figures = (_power(x) for x in gap[:3])
-    note = EXTRAPOLATED if _beyond(modality, ours) or _beyond(baseline, theirs) else ""
     times, low, high = figures
     return {"times": times, "low": low, "high": high, "interval": gap.interval, "note": note}
 
@@ -129,14 +133,22 @@ def _reach(runs: Sequence[Run], accuracy: float, form: Form) -> dict[str, object
         return _empty("tokens", np.inf, NOT_REACHED)
     tokens, low, high, interval = spread(found)
     figures = {"tokens": _power(tokens), "low": _power(low), "high": _power(high)}
-    return {**figures, "interval": interval, "note": EXTRAPOLATED if _beyond(runs, tokens) else ""}
+    return {**figures, "interval": interval, "note": _beyond(runs, tokens)}
 
 
-def _beyond(runs: Sequence[Run], log_tokens: float) -> bool:
-    """Whether a number of tokens lies outside what every run was evaluated at."""
+def _beyond(runs: Sequence[Run], log_tokens: float) -> str:
+    """How far a number of tokens lies outside what every run was evaluated at."""
     lowest = max(run.tokens_N[0] for run in runs)
     highest = min(run.tokens_N[-1] for run in runs)
-    return not lowest <= _power(log_tokens) <= highest
+    tokens = _power(log_tokens)
+    if lowest <= tokens <= highest:
+        return ""
+    near = lowest / FAR_TIMES <= tokens <= FAR_TIMES * highest
+    return EXTRAPOLATED if near else FAR
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)
 
 
 def _power(log_tokens: float) -> float:

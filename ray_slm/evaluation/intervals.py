@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from ray_slm.evaluation.clusters import Panel
 
@@ -105,7 +105,12 @@ def _decision_variance(panel: Panel) -> np.ndarray:
 
 def half_width(found: Moments, level: float = 0.95) -> np.ndarray:
     """Half the width of the two-sided t interval; NaN where there is none."""
-    return np.asarray(stats.t.ppf(0.5 + level / 2, found.df) * np.sqrt(found.variance))
+    return np.asarray(special.stdtrit(found.df, 0.5 + level / 2) * np.sqrt(found.variance))
+
+
+def two_sided_p(distance: float, df: float) -> float:
+    """Student's p of a distance from the null in standard errors."""
+    return 2.0 * float(special.stdtr(df, -abs(distance)))
 
 
 def linear_interval(
@@ -118,7 +123,7 @@ def linear_interval(
     if note in (ONE_CLUSTER, NO_VARIANCE):
         return Interval(estimate, np.nan, np.nan, error, np.nan, np.nan, note)
     half, df = float(half_width(found, level)), float(found.df)
-    p = 2.0 * float(stats.t.sf(abs(estimate) / error, df))
+    p = two_sided_p(estimate / error, df)
     return Interval(estimate, estimate - half, estimate + half, error, df, p, note)
 
 
@@ -148,7 +153,7 @@ def accuracy_interval(panel: Panel, *, level: float = 0.95) -> Interval:
         return found._replace(low=low, high=high, note=EXACT)
     if found.note in (ONE_CLUSTER, NO_VARIANCE):
         return found
-    p = 2.0 * float(stats.t.sf(abs(accuracy - 0.5) / found.standard_error, found.df))
+    p = two_sided_p((accuracy - 0.5) / found.standard_error, found.df)
     return found._replace(low=max(0.0, found.low), high=min(1.0, found.high), p=p)
 
 
@@ -164,9 +169,9 @@ def bootstrap(panels: Sequence[Panel], *, replicates: int = 2000, seed: int = 0)
     step = max(1, 4_000_000 // num_clusters)  # rows of weights held at once
     for start in range(0, replicates, step):
         rows = min(step, replicates - start)
-        counts_RC = rng.multinomial(
-            num_clusters, np.full(num_clusters, 1 / num_clusters), size=rows
-        )
+        drawn_RC = rng.integers(0, num_clusters, (rows, num_clusters))
+        drawn_RC += num_clusters * np.arange(rows)[:, None]
+        counts_RC = np.bincount(drawn_RC.ravel(), minlength=drawn_RC.size).reshape(rows, -1)
         sizes_R = counts_RC @ panels[0].sizes_C
         for column, panel in enumerate(panels):
             chance = np.full(panel.num_seeds, 1 / panel.num_seeds)

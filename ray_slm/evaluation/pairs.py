@@ -5,7 +5,7 @@ flatters a score; here whatever does not join one to one is refused by name.  An
 ``<pair>.<side>.<voice>``.  Shapes: L layers, P pairs, V voices; axis 2 is positive, negative.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,13 +24,16 @@ PAIR_COLUMNS = ("cluster", "type", "subtype", "band")
 SCORE_COLUMNS = ("logp_sum", "logp_first", "logp_eos", "num_tokens", "seconds")
 
 
-class _Join(NamedTuple):
-    """Where each score row stands in a dense (L, P, 2, V) array."""
+class Layout(NamedTuple):
+    """Where each row of a scores table stands in a dense (L, P, 2, V) array.
 
-    scores: pd.DataFrame
-    pairs: pd.DataFrame
+    It follows from the ids and layers alone, so tables of equal ids share one.
+    """
+
+    pairs: pd.DataFrame  # the surviving ones, in order of id
     layers: np.ndarray
-    slots: np.ndarray
+    kept: np.ndarray  # which rows of the table belong to them
+    slots: np.ndarray  # of the kept rows
     present_P2V: np.ndarray
 
 
@@ -58,33 +61,64 @@ def decide(
     Raises:
         ValueError: naming items that are missing, duplicate, unknown or not finite.
     """
-    join = _join(_surviving(pairs, quarantined), scores, quarantined, every_voice)
-    has_audio = bool((join.scores["seconds"] > 0).all())
-    conventions = [c for c in CONVENTIONS if has_audio or c != PER_SECOND]
-    return pd.concat([_decided(join, c) for c in conventions], ignore_index=True)
+    found = layout(pairs, scores, quarantined=quarantined, every_voice=every_voice)
+    return decided(found, scores)
 
 
-def _decided(join: _Join, convention: str) -> pd.DataFrame:
-    """The decisions under one convention: every layer's under the default, else the last one's."""
-    correct_LP = _correct(join, convention)
-    layers = range(len(join.layers)) if convention == DEFAULT_CONVENTION else (-1,)
-    frames = []
-    for layer in layers:
-        frame = join.pairs[["id", *PAIR_COLUMNS]].rename(columns={"id": "pair"})
-        frame["layer"] = np.int32(join.layers[layer])
-        frame["convention"] = convention
-        frame["correct"] = correct_LP[layer]
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+def layout(
+    pairs: pd.DataFrame,
+    rows: pd.DataFrame,
+    *,
+    quarantined: Collection[str] = (),
+    every_voice: bool = True,
+) -> Layout:
+    """The join of ``decide``, of which only the columns utterance and layer are needed.
+
+    Raises ValueError naming items that are missing, duplicate or unknown.
+    """
+    return _join(_surviving(pairs, quarantined), rows, quarantined, every_voice)
 
 
-def _correct(join: _Join, convention: str) -> np.ndarray:
+def decided(
+    found: Layout, scores: pd.DataFrame, conventions: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """The decisions of ``decide`` for a table of that layout; under these conventions alone.
+
+    Raises ValueError naming items whose scores are not finite.
+    """
+    kept = scores[found.kept]
+    refuse_bad_values(kept)
+    if conventions is None:
+        has_audio = bool((kept["seconds"] > 0).all())
+        conventions = [c for c in CONVENTIONS if has_audio or c != PER_SECOND]
+    layers, names, rows = [], [], []
+    for convention in conventions:
+        correct_LP = _correct(found, kept, convention)
+        first = 0 if convention == DEFAULT_CONVENTION else len(found.layers) - 1
+        layers += list(found.layers[first:])
+        names += [CONVENTIONS.index(convention)] * (len(found.layers) - first)
+        rows += list(correct_LP[first:])
+    num_pairs = len(found.pairs)
+    repeated = found.pairs[["id", *PAIR_COLUMNS]].take(np.tile(np.arange(num_pairs), len(rows)))
+    codes = np.repeat(np.array(names, dtype=np.int8), num_pairs)
+    return (
+        repeated.rename(columns={"id": "pair"})
+        .assign(
+            layer=np.repeat(np.array(layers, dtype=np.int32), num_pairs),
+            convention=pd.Categorical.from_codes(codes, CONVENTIONS),
+            correct=np.concatenate(rows),
+        )
+        .reset_index(drop=True)
+    )
+
+
+def _correct(found: Layout, scores: pd.DataFrame, convention: str) -> np.ndarray:
     """Share of voices in which the positive item wins, (L, P)."""
-    shape = (len(join.layers), *join.present_P2V.shape)
+    shape = (len(found.layers), *found.present_P2V.shape)
     values_LP2V = np.zeros(shape)
-    values_LP2V.reshape(-1)[join.slots] = derive(join.scores, convention)
+    values_LP2V.reshape(-1)[found.slots] = derive(scores, convention)
     wins_LPV = prefers(values_LP2V[:, :, 0], values_LP2V[:, :, 1])
-    has_voice_PV = join.present_P2V[:, 0]
+    has_voice_PV = found.present_P2V[:, 0]
     return np.asarray((wins_LPV * has_voice_PV).sum(-1) / has_voice_PV.sum(-1))
 
 
@@ -104,27 +138,25 @@ def _surviving(pairs: pd.DataFrame, quarantined: Collection[str]) -> pd.DataFram
 
 
 def _join(
-    pairs: pd.DataFrame, scores: pd.DataFrame, quarantined: Collection[str], every_voice: bool
-) -> _Join:
+    pairs: pd.DataFrame, rows: pd.DataFrame, quarantined: Collection[str], every_voice: bool
+) -> Layout:
     lost = {utterance.rsplit(".", 2)[0] for utterance in quarantined}
-    key = _parse(scores["utterance"])
-    if lost:
-        keep = ~key["pair"].isin(lost).to_numpy()
-        scores, key = scores[keep], key[keep]
-    refuse_bad_values(scores)
+    key = _parse(rows["utterance"])
+    kept = ~key["pair"].isin(lost).to_numpy()
+    rows, key = rows[kept], key[kept]
     pair_codes = pd.Index(pairs["id"]).get_indexer(key["pair"])
     if (pair_codes < 0).any():
-        unknown = scores["utterance"].to_numpy()[pair_codes < 0]
+        unknown = rows["utterance"].to_numpy()[pair_codes < 0]
         raise ValueError(f"scores of items that belong to no pair: {named(unknown)}")
     voice_codes, voices = pd.factorize(key["voice"], sort=True)
-    layer_codes, layers = pd.factorize(scores["layer"], sort=True)
+    layer_codes, layers = pd.factorize(rows["layer"], sort=True)
     shape = (len(layers), len(pairs), 2, len(voices))
     sides = (key["side"] == SIDES[1]).to_numpy().astype(np.int64)
     slots = np.ravel_multi_index((layer_codes, pair_codes, sides, voice_codes), shape)
     counts = np.bincount(slots, minlength=int(np.prod(shape))).reshape(shape)
     names = pairs["id"].to_numpy(), np.asarray(SIDES), np.asarray(voices), np.asarray(layers)
     _refuse_wrong_counts(counts, names, every_voice)
-    return _Join(scores, pairs, np.asarray(layers), slots, counts[0] > 0)
+    return Layout(pairs, np.asarray(layers), kept, slots, counts[0] > 0)
 
 
 def _parse(utterances: pd.Series) -> pd.DataFrame:
@@ -142,16 +174,19 @@ def _parse(utterances: pd.Series) -> pd.DataFrame:
 def refuse_bad_values(scores: pd.DataFrame) -> None:
     """Raise ValueError naming items whose scores are not finite or count no token.
 
-    Items without audio have no seconds, which is said by 0.
+    Of a table of some columns those are checked.  Items without audio have 0 seconds.
     """
-    values = scores[list(SCORE_COLUMNS)].to_numpy(dtype=np.float64)
+    known = [column for column in SCORE_COLUMNS if column in scores]
+    values = scores[known].to_numpy(dtype=np.float64)
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         raise ValueError(
             f"scores are not finite: {named(scores['utterance'].to_numpy()[bad])}; "
             "the checkpoint may have diverged, look at its loss"
         )
-    empty = (scores["num_tokens"] <= 0).to_numpy() | (scores["seconds"] < 0).to_numpy()
+    empty = (scores["num_tokens"] <= 0).to_numpy()
+    if "seconds" in known:
+        empty = empty | (scores["seconds"] < 0).to_numpy()
     if empty.any():
         raise ValueError(
             "num_tokens must be above 0 and seconds not below it: "

@@ -20,6 +20,7 @@ from ray_slm.evaluation.intervals import (
     half_width,
     linear_interval,
     moments,
+    two_sided_p,
 )
 
 EQUIVALENCE_MARGIN_POINTS = 1.0
@@ -68,7 +69,7 @@ def _around(estimate: float, panels: Sequence[Panel], gradient: Sequence[float])
     if np.isnan(linear.low):
         return linear._replace(estimate=estimate)
     half = float(half_width(moments(panels, gradient)))
-    p = 2 * float(stats.t.sf(abs(estimate) / linear.standard_error, linear.df))
+    p = two_sided_p(estimate / linear.standard_error, linear.df)
     return linear._replace(estimate=estimate, low=estimate - half, high=estimate + half, p=p)
 
 
@@ -112,29 +113,33 @@ def _adjusted(p_values: np.ndarray, method: str) -> np.ndarray:
     return np.where(known, adjusted, np.nan)
 
 
-def disagreements(table: pd.DataFrame) -> list[str]:
-    """Sentences naming the tasks where the scales do not agree which factor does more.
+class Disagreement(NamedTuple):
+    """Two factors that scales rank unlike on a task: by scale, the one that does more first."""
+
+    task: str
+    larger: dict[str, tuple[str, str]]
+
+
+def disagreements(table: pd.DataFrame) -> list[Disagreement]:
+    """Where the scales do not agree which of two factors does more in the same direction.
 
     Args:
-        table: the frame of ``contrasts.table3``; effects whose interval includes 0 are not
-            ranked, because their order is noise.
+        table: the frame of ``contrasts.table3``; effects whose interval includes 0, or is not
+            known, are not ranked, because their order is noise.
     """
     told = []
-    settled = table[~((table["low"] <= 0) & (table["high"] >= 0))]
+    settled = table[(table["low"] > 0) | (table["high"] < 0)]
     for task, rows in settled.groupby("task", sort=False, observed=True):
         for (_, one), (_, other) in itertools.combinations(rows.iterrows(), 2):
-            if one["factor"] == other["factor"]:
+            if one["factor"] == other["factor"] or one["points"] * other["points"] < 0:
                 continue
             larger = _larger_by_scale(one, other)
             if len(set(larger.values())) > 1:
-                opinions = "; ".join(f"{scale}: {order}" for scale, order in larger.items())
-                told.append(
-                    f"{task}: the scales disagree about which factor is larger ({opinions})"
-                )
+                told.append(Disagreement(str(task), larger))
     return told
 
 
-def _larger_by_scale(one: pd.Series, other: pd.Series) -> dict[str, str]:
+def _larger_by_scale(one: pd.Series, other: pd.Series) -> dict[str, tuple[str, str]]:
     """For each scale that both have: the order of the two factors."""
     names = {"points": "points", "logit": "log-odds", "skill_lost": "above-chance skill"}
     first, second = (_contrast_name(row) for row in (one, other))
@@ -142,7 +147,7 @@ def _larger_by_scale(one: pd.Series, other: pd.Series) -> dict[str, str]:
     for column, name in names.items():
         difference = abs(one[column]) - abs(other[column])
         if not np.isnan(difference) and difference != 0:
-            found[name] = f"{first} > {second}" if difference > 0 else f"{second} > {first}"
+            found[name] = (first, second) if difference > 0 else (second, first)
     return found
 
 

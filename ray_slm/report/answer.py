@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from ray_slm.evaluation.statistics import disagreements
 from ray_slm.report.cells import finite
 from ray_slm.report.chart import minus
 from ray_slm.report.tables import Results, task_title, tasks_of
@@ -132,19 +133,12 @@ def _ranking(results: Results, found: pd.DataFrame, top: dict[str, Any]) -> str:
 
 
 def _disagreements(results: Results, found: pd.DataFrame) -> list[str]:
-    """One sentence for each task whose costliest contrast depends on the scale."""
+    """One sentence for each task and two factors whose order depends on the scale."""
     sentences = []
-    for task in tasks_of(found):
-        part, firsts = found[found["task"] == task], {}
-        for scale, sign in SCALES:
-            usable = part[part[scale].map(finite)]
-            if not usable.empty:
-                row = _worst(usable, scale, sign)
-                firsts[scale] = f"{row['factor']} ({row['baseline']} to {row['modality']})"
-        if len(set(firsts.values())) > 1:
-            words = ", ".join(f"by {SCALE_NAMES[s]} {name}" for s, name in firsts.items())
-            title = task_title(results, task)
-            sentences.append(f"On {title} the costliest factor depends on the scale: {words}.")
+    for task, larger in disagreements(found):
+        orders = (f"by {scale} {one} over {other}" for scale, (one, other) in larger.items())
+        start = f"On {task_title(results, task)} it depends on the scale which factor does more"
+        sentences.append(f"{start}: {', '.join(orders)}.")
     return sentences
 
 

@@ -33,13 +33,13 @@ class Point(NamedTuple):
 class Series(NamedTuple):
     """Points of one kind.
 
-    ``mean`` is a line with markers and a band, ``seed`` a faint line, ``fit`` a dashed line,
-    ``range`` markers with horizontal intervals (low, high are on the x axis).
+    ``mean`` is a line with markers and a band, ``seed`` a faint line, ``fit`` a thin line,
+    ``beyond`` a dashed one, ``range`` markers with horizontal intervals (low, high are on x).
     """
 
     name: str
     slot: int
-    kind: Literal["mean", "seed", "fit", "range"]
+    kind: Literal["mean", "seed", "fit", "beyond", "range"]
     points: tuple[Point, ...]
 
 
@@ -139,7 +139,9 @@ def row_axis(labels: Sequence[str]) -> Axis:
 
 def short(value: float) -> str:
     """12,300,000 as 12.3M."""
-    for size, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+    if value >= 0.9995e15:
+        return f"{value:.3g}".replace("e+", "e")
+    for size, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if value >= size * 0.9995:
             return f"{value / size:.3g}{suffix}"
     return f"{value:.3g}"

@@ -1,6 +1,5 @@
-"""The further tables of the page: controls, bands, fits, and what scoring conventions change."""
+"""The further tables of the page: controls, bands, and what scoring conventions change."""
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -14,18 +13,12 @@ from ray_slm.report.cells import (
     accuracy,
     control,
     counts,
-    finite,
     grid,
     headings,
-    holes,
     number,
     one_group,
-    text,
-    with_interval,
 )
-from ray_slm.report.chart import spread
 from ray_slm.report.columns import band_rank, modality_rank
-from ray_slm.report.printed import ARROW
 from ray_slm.report.tables import Results, modalities_of, task_title, tasks_of
 
 
@@ -87,59 +80,6 @@ def bands(results: Results) -> Table:
     columns = [Cell(name, counts(frame[frame["band"] == name])) for name in names]
     caption = "Accuracy in percent by how frequent the word is, rarest first."
     return Table("bands", caption, "Modality", tuple(columns), tuple(groups), "bands")
-
-
-def fits(results: Results, *, best_only: bool) -> Table:
-    """Curves fitted to accuracy against tokens: the best of each line, or all of them."""
-    groups = []
-    for task in tasks_of(results.scaling_fits):
-        frame = results.scaling_fits[results.scaling_fits["task"] == task]
-        rows = []
-        for modality in _present(frame):
-            own = frame[frame["modality"] == modality]
-            own = own.sort_values("heldout_error", kind="stable", na_position="last")
-            kept = own.to_dict(orient="records")[: 1 if best_only else None]
-            rows += [Row(modality, _fit(row)) for row in kept]
-        groups.append(Group(task_title(results, task), tuple(rows)))
-    what = "the form that errs least" if best_only else "all forms"
-    caption = f"Fits of accuracy against tokens: {what} at the held-out largest budget."
-    names = headings("Form", "Slope [95 % interval]", "Unit", "Held-out error, points", "Note")
-    name = "fits" if best_only else "fits-all"
-    return Table(name, caption, "Modality", names, tuple(groups), "scaling_fits")
-
-
-def _fit(row: dict[str, Any]) -> tuple[Cell, ...]:
-    words = (text(row.get("interval")), text(row["note"]))
-    note, form = Cell("; ".join(w for w in words if w), kind="note"), Cell(str(row["form"]))
-    if not finite(row["slope"]):
-        return (form, *holes(3), note)
-    slope = Cell(spread(float(row["slope"]), float(row["low"]), float(row["high"]), 2))
-    unit = Cell(text(row.get("unit")), kind="quiet")
-    return (form, slope, unit, number(row["heldout_error"], 2, missing="n/a"), note)
-
-
-def growth(results: Results) -> Table:
-    """What each factor does to the slope, and to the tokens that an accuracy needs."""
-    keys = ["factor", "baseline", "modality", "task"]
-    found: dict[tuple[str, ...], dict[str, Cell]] = {}
-    for frame, column in ((results.slope_ratios, "ratio"), (results.gaps, "times")):
-        for row in frame.to_dict(orient="records"):
-            goal = f"to reach {row['accuracy']:g} %" if column == "times" else ""
-            words = (goal, text(row.get("interval")), text(row["note"]))
-            ends = (row["low"], row["high"])
-            shown = with_interval(row[column], *ends, 2)._replace(kind="")
-            cells = found.setdefault(tuple(str(row[key]) for key in keys), {})
-            cells[column] = Cell("never", kind="quiet") if row[column] == math.inf else shown
-            cells[f"{column} note"] = Cell("; ".join(w for w in words if w), kind="note")
-    names = ("ratio", "ratio note", "times", "times note")
-    groups: dict[str, list[Row]] = {}
-    for (factor, baseline, modality, task), cells in found.items():
-        row = Row(task_title(results, task), tuple(cells.get(n, Cell("n/a")) for n in names))
-        groups.setdefault(f"{factor}: {baseline} {ARROW} {modality}", []).append(row)
-    caption = "Growth with training: modality against baseline, with 95 % intervals."
-    columns = headings("Slope, ratio", "Note", "Tokens needed, ratio", "Note")
-    whole = tuple(Group(label, tuple(rows)) for label, rows in groups.items())
-    return Table("growth", caption, "Task", columns, whole, "slope_ratios")
 
 
 def flips(results: Results) -> Table:

@@ -36,9 +36,17 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("modality", "task", "form", "slope", "low", "high", "heldout_error", "note"),
     ),
     "slope_ratios": (*("factor", "baseline", "modality", "task", "ratio", "low", "high", "note"),),
-    "gaps": (
-        *("factor", "baseline", "modality", "task", "accuracy", "times", "low", "high", "note"),
+    "gaps": (*("factor", "baseline", "modality", "task", "goal", "times", "low", "high", "note"),),
+    "fit_curves": ("modality", "task", "form", "tokens", "accuracy", "extrapolated"),
+    "seed_slopes": ("modality", "task", "run", "form", "slope", "num_checkpoints"),
+    "reach": ("modality", "task", "goal", "tokens", "low", "high", "interval", "note"),
+    "loss_fits": (
+        *("modality", "form", "slope", "low", "high", "unit", "heldout_error", "best", "floor"),
+        "note",
     ),
+    "budgets": ("modality", "hours_per_token", "flops_per_token"),
+    "views": ("view", "factor", "baseline", "modality", "task", "points", "low", "high", "note"),
+    "half_skill": ("modality", "task", "layer", "final", "half", "note"),
     "losses": ("modality", "seed", "tokens", "split", "nats_per_token", "bits_per_second"),
     "quarantine": ("stage", "id", "reason", "detail"),
     "controls": ("name", "modality", "task", "accuracy", "low", "high"),
@@ -59,13 +67,17 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("prompt", "modality", "seed", "kind", "sample", "transcript", "perplexity", "seconds"),
         *("repetitive", "ended", "audio"),
     ),
+    "sweep": (
+        *("modality", "peak_lr", "tokens", "of_tokens", "nats_per_token", "bits_per_second"),
+        *("excess", "note"),
+    ),
 }
 INTEGERS = frozenset(
     (
         *("vocab_size", "num_tokens", "num_utterances", "num_quarantined", "num_pairs"),
         *("num_clusters", "num_seeds", "num_checkpoints", "num_flipped", "num_decisions"),
         *("seed", "tokens", "layer", "num_prompts", "num_samples", "num_empty", "num_words"),
-        *("num_repetitive", "num_unended", "sample", "errors", "words"),
+        *("num_repetitive", "num_unended", "sample", "errors", "words", "of_tokens", "goal", "run"),
     )
 )
 
@@ -73,8 +85,9 @@ FIGURES = frozenset(
     (
         *("accuracy", "low", "high", "points", "logit", "logit_low", "logit_high", "skill_lost"),
         *("skill_low", "skill_high", "p_holm", "slope", "heldout_error", "flipped", "seconds"),
+        *("hours_per_token", "flops_per_token", "floor", "final", "half"),
         *("nats_per_token", "bits_per_second", "ratio", "times", "geometric", "mean", "std"),
-        *("median", "real", "wer", "perplexity", "written_perplexity"),
+        *("median", "real", "wer", "perplexity", "written_perplexity", "peak_lr", "excess"),
     )
 )
 UNIQUE = {
@@ -83,9 +96,12 @@ UNIQUE = {
     "table3": ["factor", "baseline", "modality", "task"],
     "layers": ["modality", "task", "layer"],
     "scaling_points": ["modality", "task", "seed", "tokens"],
+    "budgets": ["modality"],
+    "half_skill": ["modality", "task"],
     "continuation": ["modality"],
     "prompts": ["prompt"],
     "samples": ["prompt", "modality", "seed", "kind", "sample"],
+    "sweep": ["modality", "peak_lr"],
 }
 
 

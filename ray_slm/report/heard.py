@@ -106,6 +106,24 @@ def factors(results: Results) -> Table:
     return Table("ppl-ratios", caption, "Factor", names, one_group(rows), "continuation_contrasts")
 
 
+def scopes(results: Results) -> Table:
+    """The same samples judged otherwise: with their prompt, and as the modality wrote them."""
+    columns = ("geometric", "whole", "own_text")
+    found = {row["modality"]: row for row in results.continuation.to_dict(orient="records")}
+    rows = [
+        Row(modality, tuple(number(found[modality].get(c), 0, "n/a") for c in columns))
+        for modality in modalities_of(results)
+        if modality in found
+    ]
+    caption = (
+        "Geometric means of perplexity, counted otherwise: of the continuation alone, as in Table "
+        "5; with the tokens of its prompt; and of the text that a writing modality wrote, before "
+        "it was spoken and heard."
+    )
+    names = headings("Continuation", "With the prompt", "As written")
+    return Table("scopes", caption, "Modality", names, one_group(rows), "continuation")
+
+
 def floor(results: Results) -> Table:
     """What recognizer and judge make of the recordings themselves."""
     frame = results.prompts

@@ -39,6 +39,7 @@ def write_images(folder: Path, figure: Figure) -> None:
             clip(figure.title, 30 * len(figure.panels) + 20), fontsize=10, fontweight="bold"
         )
         canvas.savefig(folder / "png" / f"{figure.id}.png", metadata={"Software": None})
+        canvas.set_layout_engine("none")  # laid out once for both
         canvas.savefig(folder / "pdf" / f"{figure.id}.pdf", metadata=UNDATED)
 
 
@@ -77,8 +78,9 @@ def _series(axis: Any, panel: Panel, series: Series) -> None:
     if series.kind == "seed":
         axis.plot(xs, ys, color=color, linewidth=0.6, alpha=0.35)
         return
-    if series.kind == "fit":
-        axis.plot(xs, ys, color=color, linewidth=1, linestyle=(0, (4, 3)))
+    if series.kind in ("fit", "beyond"):
+        style = "solid" if series.kind == "fit" else (0, (4, 3))
+        axis.plot(xs, ys, color=color, linewidth=0.9, linestyle=style)
         return
     bounded = [p for p in trained if math.isfinite(p.low + p.high)]
     axis.fill_between(

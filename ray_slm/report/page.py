@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from ray_slm.report import answer, checks, heard, printed, svg, tables
+from ray_slm.report import answer, checks, growth_tables, heard, printed, rates, svg, tables
 from ray_slm.report.cells import Table
 from ray_slm.report.chart import DARK, LIGHT, Figure, legend
 from ray_slm.report.columns import COLUMNS
@@ -98,17 +98,23 @@ def _tables(results: Results) -> list[Table]:
         printed.other_splits(results),
         printed.accuracies(results),
         checks.conventions(results),
-        checks.growth(results),
         checks.flips(results),
         printed.contrasts(results),
         heard.continuation(results),
         heard.factors(results),
+        heard.scopes(results),
         heard.floor(results),
         checks.baselines(results),
         checks.controls(results),
         checks.bands(results),
-        checks.fits(results, best_only=True),
-        checks.fits(results, best_only=False),
+        growth_tables.fits(results),
+        growth_tables.seed_slopes(results),
+        growth_tables.reach(results),
+        growth_tables.growth(results),
+        growth_tables.loss_fits(results),
+        printed.views(results),
+        printed.half_skill(results),
+        rates.swept(results),
         printed.quarantine_counts(results),
         printed.quarantine_items(results),
     ]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ray_slm.evaluation import budgets
 from ray_slm.report.cells import (
     Cell,
     Group,
@@ -29,6 +30,7 @@ from ray_slm.report.cells import (
 from ray_slm.report.tables import Results, modalities_of, task_title, tasks_of
 
 MAX_ROWS = 200  # of the quarantine on the page; the CSV holds all of them
+DAGGER = "\N{DOUBLE DAGGER}"
 ARROW = "\N{RIGHTWARDS ARROW}"
 
 
@@ -118,6 +120,60 @@ def _equivalence(row: dict[str, Any]) -> Cell:
     if all(finite(end) for end in ends) and (min(ends) > 1 or max(ends) < -1):
         return Cell("no", kind="quiet")
     return Cell({"equivalent": "yes"}.get(row["tost"], text(row["tost"]) or "n/a"), kind="quiet")
+
+
+def views(results: Results) -> Table:
+    """Every contrast with other things held equal than audio."""
+    groups = []
+    for names, frame in results.views.groupby(["factor", "baseline", "modality"], sort=False):
+        factor, baseline, modality = names
+        found = {(row["task"], row["view"]): row for row in frame.to_dict(orient="records")}
+        rows = [
+            Row(
+                task_title(results, t),
+                tuple(_points(found.get((t, view))) for view in budgets.VIEWS),
+            )
+            for t in tasks_of(frame)
+        ]
+        groups.append(Group(f"{factor}: {baseline} {ARROW} {modality}", tuple(rows)))
+    caption = (
+        "The contrasts of Table 3 in points, each run at its largest checkpoint within the budget "
+        "that both modalities reached. At equal audio this is Table 3; the other two are "
+        "exploratory. Bold: the interval excludes zero. A double dagger: one side has no "
+        "checkpoint within a tenth of that budget; n/a: none that small."
+    )
+    heads = headings(*(view[0].upper() + view[1:] for view in budgets.VIEWS))
+    return Table("views", caption, "Task", heads, tuple(groups), "views")
+
+
+def _points(row: dict[str, Any] | None) -> Cell:
+    if row is None or not finite(row["points"]):
+        return Cell("n/a", kind="quiet")
+    shown = with_interval(row["points"], row["low"], row["high"], 1)
+    return shown._replace(text=shown.text + DAGGER) if budgets.UNEQUAL in row["note"] else shown
+
+
+def half_skill(results: Results) -> Table:
+    """The first layer that reaches half the final skill, a column per task."""
+    frame, tasks = results.half_skill, tasks_of(results.half_skill)
+    rows = grid(frame, modalities_of(results), ("task", tasks), _layer) if tasks else ()
+    last = int(results.layers["layer"].max()) if len(results.layers) else 0
+    caption = (
+        "The first layer whose accuracy is at least halfway between 50 % and that of the last "
+        f"layer, of {last} layers; 0 is the embedding. n/a: the last layer cannot be told from "
+        "chance. Exploratory."
+    )
+    columns = headings(*(task_title(results, t) for t in tasks))
+    groups = (Group("", rows),) if rows else ()
+    return Table("half-skill", caption, "Modality", columns, groups, "half_skill")
+
+
+def _layer(row: dict[str, Any] | None) -> Cell:
+    if row is None:
+        return holes(1)[0]
+    if not finite(row["layer"]):
+        return Cell("n/a", kind="quiet")
+    return Cell(f"{row['layer']:.0f}", f"{row['half']:.1f} of {row['final']:.1f} %")
 
 
 def quarantine_counts(results: Results) -> Table:

@@ -14,6 +14,7 @@ from ray_slm.report.chart import HOLLOW, MARKERS, Figure, Panel, Point, Series
 WIDTH, HEIGHT = 420, 300
 LEFT, RIGHT, TOP, BOTTOM = 40, 14, 32, 44
 ROWS_LEFT, ROW_HEIGHT = 164, 56
+BACK_TO_FRONT = ("seed", "fit", "beyond", "mean", "range")
 SIZE = 3.4  # half the height of a marker
 
 
@@ -47,7 +48,9 @@ def _panel(panel: Panel, name: str) -> str:
     rows = len(panel.y.ticks)
     height = TOP + BOTTOM + ROW_HEIGHT * rows if panel.rows else HEIGHT
     frame = _Frame(panel, ROWS_LEFT if panel.rows else LEFT, height)
-    drawn = sorted(panel.series, key=lambda s: ("seed", "fit", "mean", "range").index(s.kind))
+    drawn = sorted(
+        panel.series, key=lambda s: ("seed", "fit", "beyond", "mean", "range").index(s.kind)
+    )
     bands = [_band(frame, s) for s in drawn if s.kind == "mean"]
     return "".join(
         [

@@ -50,12 +50,20 @@ class Results(NamedTuple):
     flips: pd.DataFrame
     made: Mapping[str, Any]
     holes: Sequence[str]
+    fit_curves: pd.DataFrame = NOT_RUN
+    seed_slopes: pd.DataFrame = NOT_RUN
     slope_ratios: pd.DataFrame = NOT_RUN
+    reach: pd.DataFrame = NOT_RUN
     gaps: pd.DataFrame = NOT_RUN
+    loss_fits: pd.DataFrame = NOT_RUN
+    budgets: pd.DataFrame = NOT_RUN
+    views: pd.DataFrame = NOT_RUN
+    half_skill: pd.DataFrame = NOT_RUN
     continuation: pd.DataFrame = NOT_RUN
     continuation_contrasts: pd.DataFrame = NOT_RUN
     prompts: pd.DataFrame = NOT_RUN
     samples: pd.DataFrame = NOT_RUN
+    sweep: pd.DataFrame = NOT_RUN
     clips: Mapping[str, bytes] = NO_CLIPS  # MP3, by the names in the ``audio`` columns
 
 
@@ -132,7 +140,8 @@ def tables_json(results: Results, answer: Sequence[str]) -> str:
         key: named.pop(name)
         for key, name in (
             *(("points", "scaling_points"), ("fits", "scaling_fits")),
-            *(("slope_ratios", "slope_ratios"), ("gaps", "gaps")),
+            *((name, name) for name in ("fit_curves", "seed_slopes", "slope_ratios", "reach")),
+            *((name, name) for name in ("gaps", "loss_fits", "budgets", "views")),
         )
     }
     whole = {

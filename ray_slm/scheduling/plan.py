@@ -46,6 +46,7 @@ def plan(study: Study) -> tuple[Stage, ...]:
         question=study.question,
         notice=study.notice,
         contrasts=study.contrasts,
+        tokens_per_second=tuple((m.name, m.nominal_tokens_per_second) for m in study.modalities),
     )
     stages.append(Stage(name=f"report/{study.name}", recipe=report, inputs=inputs))
     return tuple(distinct(stages))

@@ -5,14 +5,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from ray_slm import sweep
 from ray_slm.corpora.laptop import LaptopCorpus
 from ray_slm.evaluation.contrasts import table3
 from ray_slm.evaluation.controls import shuffled_labels
 from ray_slm.evaluation.conventions import flip_table
-from ray_slm.evaluation.gaps import slope_ratio_table
 from ray_slm.evaluation.generation_tables import continuation_table, perplexity_contrasts
-from ray_slm.evaluation.scaling import scaling_table
-from ray_slm.evaluation.tables import accuracy_table, band_table, checkpoint_table, layer_table
+from ray_slm.evaluation.pair_scores import headline
+from ray_slm.evaluation.tables import (
+    accuracy_table,
+    band_table,
+    checkpoint_table,
+    half_skill_table,
+    layer_table,
+)
 from ray_slm.recipes import PrepareCorpus, PrepareItems, Report
 from ray_slm.report.page import render
 from ray_slm.report.tables import Results
@@ -20,6 +26,7 @@ from ray_slm.scheduling.plan import plan
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import Store
 from ray_slm.stages import results
+from ray_slm.stages.growth import growth
 from ray_slm.stages.samples import continued
 from ray_slm.stages.site import Site, made_with
 from ray_slm.study import Study
@@ -33,21 +40,29 @@ def render_report(stage: Stage, site: Site) -> None:
     site.store.commit(stage, summary={"num_inputs": len(stage.inputs)}, made=made_with())
 
 
+def stage_of(study: Study) -> Stage:
+    """The stage whose inputs are all that the report shows."""
+    (stage,) = (stage for stage in plan(study) if isinstance(stage.recipe, Report))
+    return stage
+
+
 def publish(study: Study, store: Store) -> Path:
     """The page at ``<root>/studies/<study>/report/index.html``.
 
     A finished report is copied; before that, a partial one is rendered with its holes marked.
+    Sweeps of learning rates are no part of the plan: a page that shows them is rendered anew.
     """
-    (stage,) = (stage for stage in plan(study) if isinstance(stage.recipe, Report))
+    stage = stage_of(study)
     folder = store.root / "studies" / study.name / "report"
     draft = folder.with_name("report.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.parent.mkdir(parents=True, exist_ok=True)
-    if store.has(stage.address):
+    trials = pd.DataFrame(sweep.published(study.name, store))
+    if store.has(stage.address) and trials.empty:
         shutil.copytree(store.path(stage.address), draft)
     else:
         draft.mkdir()
-        render(collect(stage, store), draft)
+        render(collect(stage, store)._replace(sweep=trials), draft)
     shutil.rmtree(folder, ignore_errors=True)
     draft.replace(folder)
     store.send_copy(folder)
@@ -71,7 +86,7 @@ def collect(stage: Stage, store: Store) -> Results:
         table3=table3(trained, recipe.contrasts) if contrasted else nothing,
         layers=layer_table(trained) if some else nothing,
         scaling_points=checkpoint_table(scores) if some else nothing,
-        scaling_fits=scaling_table(trained) if some else nothing,
+        scaling_fits=nothing,
         losses=results.losses(stage, store),
         quarantine=results.quarantine(stage, store),
         controls=_controls(scores, trained, stage, store) if some else nothing,
@@ -79,9 +94,9 @@ def collect(stage: Stage, store: Store) -> Results:
         flips=flip_table(trained) if some else nothing,
         made=_made(stage, store),
         holes=results.holes(stage, store),
-        slope_ratios=slope_ratio_table(trained, recipe.contrasts) if contrasted else nothing,
+        half_skill=half_skill_table(trained) if some else nothing,
     )
-    return _with_continuations(found, stage, store)
+    return _with_continuations(growth(stage, trained, found) if some else found, stage, store)
 
 
 def _with_continuations(found: Results, stage: Stage, store: Store) -> Results:
@@ -115,9 +130,8 @@ def _controls(
     scores: pd.DataFrame, trained: pd.DataFrame, stage: Stage, store: Store
 ) -> pd.DataFrame:
     """What must stay near 50 %, and what a letter or word n-gram gets without any model."""
-    shuffled = checkpoint_table(shuffled_labels(trained))
-    last = shuffled.groupby(["modality", "task", "seed"])["tokens"].transform("max")
-    frames = [shuffled[shuffled["tokens"] == last].assign(name="shuffled labels")]
+    shuffled = checkpoint_table(shuffled_labels(headline(trained)))
+    frames = [shuffled.assign(name="shuffled labels")]
     untrained = scores[scores["tokens"] == 0]
     if len(untrained):
         frames.append(checkpoint_table(untrained).assign(name="random weights"))

@@ -1,16 +1,21 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from ray_slm.evaluation.budgets import (
+    REACH,
+    UNEQUAL,
     VIEWS,
     at_equal_budget,
+    best_forms,
     curve_table,
     on_axis,
     seed_slopes,
     view_table,
 )
-from ray_slm.evaluation.contrasts import Contrast
+from ray_slm.evaluation.contrasts import Contrast, table3
 from ray_slm.evaluation.curves import fit, predict
 from ray_slm.evaluation.runs import accuracy_runs
 from ray_slm.evaluation.scaling import scaling_table
@@ -18,6 +23,7 @@ from tests.evaluation.frames import decisions
 
 A = Contrast(factor="A", baseline="text", modality="phones")
 HOURS = {"text": 1 / 10, "phones": 1 / 40}  # an hour is 10 tokens of text, 40 phones
+LINES = [("text", "sblimp"), ("phones", "sblimp")]
 FLOPS = {"text": 2.0, "phones": 4.0}
 
 
@@ -57,6 +63,24 @@ def test_the_three_views_stand_in_one_table(frame):
     assert tuple(found["view"]) == VIEWS
     assert found["p_holm"].notna().tolist() == [True, False, False]
     assert found["points"].is_monotonic_decreasing
+    assert found["points"].iloc[0] == pytest.approx(table3(frame, (A,))["points"].iloc[0])
+    assert [UNEQUAL in note for note in found["note"]] == [False, True, True]
+
+
+def test_views_hold_equal_what_the_two_sides_of_a_contrast_reached(frame):
+    """A third modality that stopped early takes nothing from the others."""
+    early = decisions("units", 0.6, tokens=(10,), num_pairs=200)
+    both = pd.concat([frame, early], ignore_index=True)
+    costs = [{**rates, "units": 1.0} for rates in (HOURS, FLOPS)]
+    found, alone = view_table(both, [A], *costs), view_table(frame, [A], HOURS, FLOPS)
+    pd.testing.assert_frame_equal(found, alone)
+
+
+def test_holm_counts_the_family_of_the_equal_audio_view(frame):
+    other = dataclasses.replace(A, factor="B", baseline="phones", modality="text")
+    found = view_table(frame, [A, other], HOURS, FLOPS)
+    first = found[found["view"] == VIEWS[0]]
+    assert np.allclose(first["p_holm"], table3(frame, (A, other))["p_holm"])
 
 
 def test_fits_against_hours_have_the_slopes_of_tokens_in_other_units(frame):
@@ -81,11 +105,11 @@ def test_every_run_has_a_slope_and_their_mean_is_the_table(frame):
 
 
 def test_curves_beyond_the_largest_budget_are_marked(frame):
-    found = curve_table(frame)
+    found = curve_table(frame, dict.fromkeys(LINES, "log-linear"))
     for modality, curve in found.groupby("modality"):
         inside = curve[~curve["extrapolated"]]
         assert inside["tokens"].max() == {"text": 1000, "phones": 4000}[modality]
-        assert curve["tokens"].max() == pytest.approx(10 * inside["tokens"].max())
+        assert curve["tokens"].max() == pytest.approx(REACH * inside["tokens"].max())
         assert curve["tokens"].is_monotonic_increasing
         runs = accuracy_runs(frame)[(modality, "sblimp")]
         means = [
@@ -94,4 +118,17 @@ def test_curves_beyond_the_largest_budget_are_marked(frame):
         ]
         expected = 100 * np.mean(means, axis=0)[0, 0]
         assert curve["accuracy"].iloc[0] == pytest.approx(expected)
-    assert curve_table(frame[frame["tokens"] == 1000]).empty
+
+
+def test_lines_without_a_form_have_no_curve(frame):
+    assert set(curve_table(frame, {LINES[0]: "linear"})["modality"]) == {"text"}
+    assert curve_table(frame, {}).empty
+
+
+def test_each_line_is_drawn_in_the_form_that_errs_least(frame):
+    fits = scaling_table(frame)
+    found = best_forms(fits)
+    for modality, task in LINES:
+        own = fits[(fits["modality"] == modality) & (fits["task"] == task)]
+        assert found[modality, task] == own.loc[own["heldout_error"].idxmin(), "form"]
+    assert best_forms(scaling_table(frame[frame["tokens"] == 1000])) == {}

@@ -162,10 +162,18 @@ def published_table(margin=1.0):
 
 def test_the_papers_scales_disagree_about_syntax_and_semantics():
     told = disagreements(published_table(margin=0.1))
-    assert [sentence.split(":")[0] for sentence in told] == ["sBLIMP", "tSC"]
+    assert [found.task for found in told] == ["sBLIMP", "tSC"]
     b, c = "B (phone-raw to phone-repeat)", "C (phone-repeat to speech-hubert)"
-    assert f"points: {b} > {c}; log-odds: {b} > {c}; above-chance skill: {c} > {b}" in told[1]
-    assert f"points: {c} > {b}; log-odds: {b} > {c}; above-chance skill: {c} > {b}" in told[0]
+    skill = {"above-chance skill": (c, b)}
+    assert told[1].larger == {"points": (b, c), "log-odds": (b, c), **skill}
+    assert told[0].larger == {"points": (c, b), "log-odds": (b, c), **skill}
+
+
+def test_a_gain_is_not_ranked_with_a_loss():
+    table = published_table(margin=0.1)
+    gain = table["factor"] == "B"
+    mirrored = table.assign(points=table["points"].where(~gain, -table["points"]))
+    assert not any("B" in str(found.larger) for found in disagreements(mirrored))
 
 
 def test_effects_that_may_be_zero_are_not_ranked():

@@ -70,7 +70,9 @@ def made_up(num_seeds: int = 3, num_checkpoints: int = 8, seed: int = 0) -> Resu
             "voices": ["rms", "slt", "awb", "kal16"],
         },
         holes=[],
+        sweep=_sweep(),
         **_growth(rng),
+        **_trained(points, table4),
         **continued(rng),
     )
 
@@ -206,10 +208,64 @@ def _growth(rng):
     for *names, task in ((*c, t) for c in CONTRASTS for t in CEILINGS):
         ratio, times = 1 - rng.random() / 2, 1 + 9 * rng.random()
         ratios.append((*names, task, ratio, ratio - 0.2, ratio + 0.2, ""))
-        gaps.append((*names, task, 55.0, times, times / 2, times * 2, "extrapolated"))
+        for goal in (55, 60):
+            gaps.append((*names, task, goal, times, times / 2, times * 2, "extrapolated"))
     gaps[-1] = (*gaps[-1][:5], np.inf, None, None, "not reached")
     frames = (ratios, "slope_ratios"), (gaps, "gaps")
     return {name: pd.DataFrame(rows, columns=COLUMNS[name]) for rows, name in frames}
+
+
+def _trained(points, table4):
+    """What follows from points and Table 4 by rule, without chance."""
+    fits, slopes, reach = [], [], []
+    trained = points[points["tokens"] > 0]
+    for (modality, task), own in trained.groupby(["modality", "task"]):
+        mean = own.groupby("tokens")["accuracy"].mean()
+        slope, offset = np.polyfit(np.log10(mean.index.to_numpy(float)), mean.to_numpy(), 1)
+        grid = np.geomspace(mean.index.min(), 3 * mean.index.max(), 11)
+        for tokens in grid:
+            beyond, value = tokens > mean.index.max(), offset + slope * np.log10(tokens)
+            fits.append((modality, task, "log-linear", tokens, value, beyond))
+        for run, _ in own.groupby("seed"):
+            for form, value in (("linear", slope / 40), ("log-linear", slope)):
+                slopes.append((modality, task, run, form, value, len(mean)))
+        for goal in (55, 60):
+            tokens = float(10 ** min((goal - offset) / slope, 14))
+            note = "extrapolated" if tokens > mean.index.max() else ""
+            reach.append((modality, task, goal, tokens, tokens / 2, 3 * tokens, "over seeds", note))
+    default = table4[table4["default"]]
+    half = [
+        (m, t, 4, a, 50 + (a - 50) / 2, "")
+        for m, t, a in default[["modality", "task", "accuracy"]].itertuples(index=False)
+    ]
+    losses = [
+        (m, form, -0.4, -0.5, -0.3, "exponent of the loss", 0.02 + i / 50, i == 0, 12.0, "")
+        for m in RATES
+        for i, form in enumerate(("power", "log-linear", "linear"))
+    ]
+    views = [
+        (view, *names, task, -4.0, -6.0, -2.0, "")
+        for view in ("equal audio", "equal tokens", "equal FLOPs")
+        for names in CONTRASTS
+        for task in CEILINGS
+    ]
+    budgets = [(m, 1 / 3600 / rate, 5e6 + 1e4 * rate) for m, (_, rate) in RATES.items()]
+    found = {"fit_curves": fits, "seed_slopes": slopes, "reach": reach, "half_skill": half}
+    found |= {"loss_fits": losses, "views": views, "budgets": budgets}
+    return {n: pd.DataFrame(rows, columns=COLUMNS[n]) for n, rows in found.items()}
+
+
+def _sweep():
+    rows = []
+    for modality in ("text-raw", "phone-repeat"):
+        nats = ((5e-4, 2.31, "stopped early"), (1.5e-3, 1.702, "best; the study's rate"))
+        for rate, loss, note in (*nats, (3e-3, 1.744, ""), (1e9, None, "diverged")):
+            ended = loss is not None and not note.startswith("stopped")
+            excess = round(loss - 1.702, 4) if ended else None
+            tokens = 90_000 if ended else 10_000
+            bits = None if loss is None else 20 * loss
+            rows.append((modality, rate, tokens, 90_000, loss, bits, excess, note))
+    return pd.DataFrame(rows, columns=COLUMNS["sweep"])
 
 
 def continued(rng, num_prompts=3, num_samples=2):
@@ -239,12 +295,17 @@ def _perplexities(samples):
     for modality in RATES:
         value, real = (float(np.exp(logs[modality, k])) for k in ("generated", "recorded"))
         spread = (value, value / 1.4, value * 1.4, value * 1.2, value / 2, value * 0.9, real, 12.5)
-        rows.append((modality, *spread, 24, 6, 0, 2, 3, "item noise only"))
+        others = (value * 0.8, value * 0.7 if modality.startswith("text") else np.nan)
+        rows.append((modality, *spread, 24, 6, 0, 2, 3, "item noise only", *others))
     for names in CONTRASTS:
         ratio = float(np.exp(logs[names[2], "generated"] - logs[names[1], "generated"]))
         ratios.append((*names, ratio, ratio / 1.5, ratio * 1.5, 3, "item noise only"))
-    frames = {"continuation": rows, "continuation_contrasts": ratios}
-    return {n: pd.DataFrame(found, columns=COLUMNS[n]) for n, found in frames.items()}
+    columns = [*COLUMNS["continuation"], "whole", "own_text"]
+    contrasts = pd.DataFrame(ratios, columns=COLUMNS["continuation_contrasts"])
+    return {
+        "continuation": pd.DataFrame(rows, columns=columns),
+        "continuation_contrasts": contrasts,
+    }
 
 
 def _bands(rng):

@@ -2,15 +2,16 @@ import math
 import struct
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_slm.evaluation import curves
 from ray_slm.report import svg
 from ray_slm.report.chart import linear_axis, log_axis, minus, short, slots
-from ray_slm.report.figures import MAX_POINTS, all_figures
+from ray_slm.report.figures import all_figures
 from ray_slm.report.images import write_images
+from ray_slm.report.lines import MAX_POINTS
 from ray_slm.report.tables import in_order
 from tests.report.made_up import CEILINGS, RATES, made_up, nothing_ran
 
@@ -48,23 +49,38 @@ def test_every_seed_is_drawn_when_there_are_several_and_none_when_there_is_one()
     assert sum(s.kind == "seed" for s in one) == 0
 
 
-def test_the_dashed_curve_is_the_form_with_the_least_held_out_error():
+def test_fitted_curves_are_dashed_from_where_training_ended():
     results = made_up()
-    fits = results.scaling_fits.assign(heldout_error=3.0)
-    fits.loc[fits["form"] == "log-linear", "heldout_error"] = 0.1
-    panel = figures_of(results._replace(scaling_fits=fits))["figure1"].panels[0]
-    curve = series_of(panel, "fit")["text-bpe"].points
-    rows = results.scaling_points.query("task == 'swuggy' and modality == 'text-bpe'")
-    mean = rows[rows["tokens"] > 0].groupby("tokens")["accuracy"].mean()
-    slope, offset = np.polyfit(np.log10(mean.index.to_numpy(float)), mean.to_numpy(), 1)
-    expected = [offset + slope * math.log10(p.x) for p in curve]
-    assert np.allclose([p.y for p in curve], expected)
-
-
-def test_no_curve_is_drawn_through_too_few_checkpoints():
-    results = made_up(num_checkpoints=curves.MIN_CHECKPOINTS)  # one of them is untrained
     panel = figures_of(results)["figure1"].panels[0]
-    assert series_of(panel, "fit") == {}
+    inside, beyond = (series_of(panel, kind)["text-bpe"].points for kind in ("fit", "beyond"))
+    own = results.fit_curves.query("task == 'swuggy' and modality == 'text-bpe'")
+    drawn = [(p.x, p.y) for p in (*inside, *beyond[1:])]
+    assert np.allclose(drawn, own[["tokens", "accuracy"]])
+    assert inside[-1] == beyond[0]
+    last = series_of(panel, "mean")["text-bpe"].points[-1].x
+    assert inside[-1].x <= last < beyond[-1].x
+
+
+def test_figure_1_stands_on_three_axes_with_the_same_accuracies():
+    results = made_up()
+    figures, rates = figures_of(results), results.budgets.set_index("modality")
+    by_tokens = series_of(figures["figure1"].panels[0], "mean")
+    for budget in ("hours", "flops"):
+        found = series_of(figures[f"figure1-{budget}"].panels[0], "mean")
+        assert list(found) == list(by_tokens)
+        for modality, series in found.items():
+            factor = rates.loc[modality, f"{budget}_per_token"]
+            assert np.allclose(
+                [p.x for p in series.points], [factor * p.x for p in by_tokens[modality].points]
+            )
+            assert [p.y for p in series.points] == [p.y for p in by_tokens[modality].points]
+    ends = {s.points[-1].x for s in series_of(figures["figure1-hours"].panels[0], "mean").values()}
+    assert np.allclose([*ends], 10.0, rtol=1e-3), "budgets were hours of audio"
+
+
+def test_axes_of_unknown_cost_are_left_out():
+    figures = figures_of(made_up()._replace(budgets=pd.DataFrame()))
+    assert [len(figures[f"figure1{axis}"].panels) for axis in ("", "-hours", "-flops")] == [3, 0, 0]
 
 
 def test_layers_are_split_into_figures_2_and_3():
@@ -124,7 +140,7 @@ def test_a_hole_breaks_the_line():
 
 
 def test_an_empty_study_has_figures_without_panels():
-    assert [len(f.panels) for f in all_figures(in_order(nothing_ran()))] == [0] * 6
+    assert [len(f.panels) for f in all_figures(in_order(nothing_ran()))] == [0] * 8
 
 
 def test_every_figure_becomes_a_png_and_a_pdf(tmp_path):

@@ -2,12 +2,19 @@
 
 import pandas as pd
 
+from ray_slm.evaluation.budgets import best_forms, curve_table, seed_slopes, view_table
 from ray_slm.evaluation.contrasts import paper_contrasts, table3
 from ray_slm.evaluation.controls import shuffled_labels
 from ray_slm.evaluation.conventions import flip_table
-from ray_slm.evaluation.gaps import gap_table, slope_ratio_table
+from ray_slm.evaluation.gaps import gap_table, reach_table, slope_ratio_table
 from ray_slm.evaluation.scaling import scaling_table
-from ray_slm.evaluation.tables import accuracy_table, band_table, checkpoint_table, layer_table
+from ray_slm.evaluation.tables import (
+    accuracy_table,
+    band_table,
+    checkpoint_table,
+    half_skill_table,
+    layer_table,
+)
 from ray_slm.report import answer, tables
 from ray_slm.report.page import html
 from tests.evaluation.frames import decisions
@@ -22,6 +29,7 @@ ACCURACIES = {
     "speech-hubert": 0.55,
 }
 CONTRASTS = paper_contrasts()
+ONES = dict.fromkeys(ACCURACIES, 1.0)
 
 
 def evaluated():
@@ -41,6 +49,11 @@ def evaluated():
         layers=layer_table(scores),
         scaling_points=checkpoint_table(scores),
         scaling_fits=scaling_table(scores),
+        fit_curves=curve_table(scores, best_forms(scaling_table(scores))),
+        seed_slopes=seed_slopes(scores),
+        reach=reach_table(scores, 75.0),
+        half_skill=half_skill_table(scores),
+        views=view_table(scores, CONTRASTS, ONES, ONES),
         controls=pd.concat(controls, ignore_index=True),
         bands=band_table(scores, by="subtype").rename(columns={"subtype": "band"}),
         flips=flip_table(scores),

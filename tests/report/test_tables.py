@@ -5,9 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ray_slm.report import answer, checks, columns, printed, tables
+from ray_slm.evaluation.budgets import UNEQUAL
+from ray_slm.evaluation.curves import TOO_FEW
+from ray_slm.evaluation.gaps import FAR
+from ray_slm.report import answer, checks, columns, growth_tables, heard, printed, tables
 from ray_slm.report.cells import HOLE
-from ray_slm.report.page import render
+from ray_slm.report.page import html, render
 from tests.report.made_up import RATES, made_up, nothing_ran
 
 KEYS = {
@@ -42,7 +45,8 @@ def test_tables_json_has_the_promised_rows_and_columns():
     for name, keys in KEYS.items():
         assert found[name], name
         assert all(keys <= set(row) for row in found[name]), name
-    assert set(found["scaling"]) == {"points", "fits", "slope_ratios", "gaps"}
+    expected = {"points", "fits", "fit_curves", "seed_slopes", "slope_ratios", "reach", "gaps"}
+    assert set(found["scaling"]) == expected | {"loss_fits", "budgets", "views"}
     assert len(found["table2"]) == len(RATES)
     assert len(found["answer"]) == 2
 
@@ -81,17 +85,12 @@ def test_values_without_a_json_form_are_refused(value):
         tables.plain(value)
 
 
-def test_the_order_of_rows_given_does_not_matter(tmp_path):
+def test_the_order_of_rows_given_does_not_matter():
     results, rng = made_up(), np.random.default_rng(1)
     frames = {name: getattr(results, name) for name in columns.COLUMNS}
-    mixed = {n: f.iloc[rng.permutation(len(f))] for n, f in frames.items()}
-    first, second = tmp_path / "first", tmp_path / "second"
-    first.mkdir()
-    second.mkdir()
-    render(results, first)
-    render(results._replace(**mixed), second)
-    assert (first / "tables.json").read_bytes() == (second / "tables.json").read_bytes()
-    assert (first / "index.html").read_bytes() == (second / "index.html").read_bytes()
+    mixed = results._replace(**{n: f.iloc[rng.permutation(len(f))] for n, f in frames.items()})
+    assert written(results) == written(mixed)
+    assert html(results) == html(mixed)
 
 
 def test_a_missing_column_is_named():
@@ -199,11 +198,69 @@ def test_every_seed_of_a_control_is_shown():
 
 
 def test_an_accuracy_never_reached_is_said_to_be_so():
-    table = checks.growth(tables.in_order(made_up()))
+    table = growth_tables.growth(tables.in_order(made_up()))
+    assert [c.text for c in table.columns][1:] == ["Tokens to 55 %, ratio", "Tokens to 60 %, ratio"]
     last = table.groups[-1].rows[-1]
     assert last.cells[2].text == "never"
-    assert "to reach 55 %" in last.cells[3].text
-    assert "not reached" in last.cells[3].text
+    assert last.cells[1].text.endswith(printed.DAGGER)
+
+
+def test_tokens_to_an_accuracy_say_where_they_are_extrapolated():
+    results = made_up()
+    row = {"modality": "text-bpe", "task": "swuggy", "goal": 55, "interval": "within-run"}
+    nowhere = {"low": math.nan, "high": math.nan}
+    rows = [
+        {**row, "tokens": 12_300_000.0, "low": 8e6, "high": 2e7, "note": ""},
+        {**row, "goal": 60, "tokens": 4e7, "low": 3e7, "high": 9e8, "note": "extrapolated"},
+        {**row, "goal": 70, "tokens": math.inf, **nowhere, "note": "not reached"},
+        {**row, "goal": 80, "tokens": 9e9, "low": 1e6, "high": 9e99, "note": FAR},
+        {**row, "goal": 90, "tokens": math.nan, "low": math.nan, "high": math.nan, "note": TOO_FEW},
+    ]
+    found = tables.in_order(results._replace(reach=pd.DataFrame(rows)))
+    ((cells,),) = ([r.cells for r in group.rows] for group in growth_tables.reach(found).groups)
+    assert [(c.text, c.detail) for c in cells] == [
+        ("12.3M", "8M to 20M"),
+        (f"40M{printed.DAGGER}", "30M to 900M"),
+        ("never", ""),
+        ("far", ""),
+        ("n/a", ""),
+    ]
+
+
+def test_forms_are_compared_by_held_out_error_and_the_least_is_bold():
+    results = made_up()
+    for table, frame in (
+        (growth_tables.fits, results.scaling_fits.query("task == 'swuggy'")),
+        (growth_tables.loss_fits, results.loss_fits),
+    ):
+        errors = frame[frame["modality"] == "phone-raw"].set_index("form")["heldout_error"]
+        forms = [form for form in growth_tables.FORMS if form in errors]
+        rows = {row.header: row.cells for row in table(tables.in_order(results)).groups[0].rows}
+        cells = rows["phone-raw"][: len(forms)]
+        assert [cell.text for cell in cells] == [f"{errors[form]:.2f}" for form in forms]
+        assert [cell.kind == "clear" for cell in cells] == [f == errors.idxmin() for f in forms]
+
+
+def test_every_run_has_its_slopes_and_every_contrast_its_views():
+    results = tables.in_order(made_up(num_seeds=3))
+    slopes = growth_tables.seed_slopes(results)
+    assert [c.text for c in slopes.columns] == ["Run 1", "Run 2", "Run 3"]
+    assert len(slopes.groups) == 3
+    assert all(cell.detail.endswith(" /M") for cell in slopes.groups[0].rows[0].cells)
+    views = printed.views(results)
+    assert [c.text for c in views.columns] == ["Equal audio", "Equal tokens", "Equal FLOPs"]
+    assert {len(group.rows) for group in views.groups} == {3}
+    noted = results._replace(views=results.views.assign(note=f"item noise only; {UNEQUAL}"))
+    assert printed.views(noted).groups[0].rows[0].cells[1].text.endswith(printed.DAGGER)
+    (layer,) = {row.cells[0].text for row in printed.half_skill(results).groups[0].rows}
+    assert layer == "4"
+
+
+def test_samples_are_counted_otherwise_too():
+    table = heard.scopes(tables.in_order(made_up()))
+    rows = {row.header: row.cells for row in table.groups[0].rows}
+    assert rows["text-raw"][2].text != "n/a"
+    assert rows["phone-raw"][2].text == "n/a"
 
 
 def test_bands_of_two_tasks_stay_apart():
