@@ -27,7 +27,8 @@ from ray_slm.stages.site import Site
 ENCODER_CPUS = 1.0
 TASKS_PER_PROCESSOR = 4
 SHARDS_PER_ENCODER = 2  # of a cluster that can grow: each must pay for its start
-LIGHT_CPUS = 0.25  # a look-up table or SentencePiece: seconds of work
+TEXT_CPUS = 1.0  # fewer on one processor: each process takes seconds to start, and work less
+LIGHT_CPUS = 0.25  # what is done in a moment, or waits
 
 Batch = dict[str, np.ndarray]
 
@@ -117,7 +118,7 @@ def _stream(numbers: Sequence[int], mapped: Mapped, stage: Stage, site: Site, pa
 
 def _blocks(numbers: Sequence[int], num_blocks: int) -> ray.data.Dataset:
     rows = [{"number": number} for number in numbers]
-    return ray.data.from_items(rows, override_num_blocks=min(num_blocks, len(rows)))
+    return ray.data.from_items(rows, override_num_blocks=num_blocks)
 
 
 def _by_encoders(actor: type) -> Mapped:
@@ -162,12 +163,13 @@ def _by_tasks(numbers: Sequence[int], stage: Stage, site: Site) -> ray.data.Data
     A task takes several shards, because a shard of text may cost less than starting a task.
     """
     processors = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    return _blocks(numbers, TASKS_PER_PROCESSOR * processors).map_batches(
+    tasks = min(len(numbers), TASKS_PER_PROCESSOR * processors)
+    return _blocks(numbers, tasks).map_batches(
         _tokenize_light,
         fn_args=(stage, site),
         batch_size=None,
-        num_cpus=LIGHT_CPUS,
-        compute=ray.data.TaskPoolStrategy(processors),
+        num_cpus=TEXT_CPUS,
+        compute=ray.data.TaskPoolStrategy(min(tasks, processors)),
     )
 
 

@@ -144,7 +144,8 @@ def _tokenize(stage: Stage, study: Study, catalog: Catalog) -> Job:
     if recipe.stream.form is not Form.AUDIO or isinstance(recipe.stream, DerivedStream):
         seconds = {CPU: tokens / catalog.core["tokens_per_second"]}
         tasks = 1 if fits else _num_tasks(source)
-        return Job(stage, tasks, 1, LIGHT_CPUS, 0.0, _each(seconds, tasks), stored)
+        cpus = LIGHT_CPUS if fits else 1.0
+        return Job(stage, tasks, 1, cpus, 0.0, _each(seconds, tasks), stored)
     if fits:
         hours = min(hours, sizes.fit_hours(recipe.stream))
     flops = hours * 3600 * sizes.encoder_flops(recipe.stream, catalog)
