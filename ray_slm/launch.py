@@ -56,9 +56,10 @@ def opened(
 
 
 def default_assets() -> Path:
-    """The folder that `make setup` fills: in the working directory, else beside the package."""
-    here = Path.cwd() / ".assets"
-    return here if here.is_dir() else Path(__file__).resolve().parents[1] / ".assets"
+    """The folder that setup fills: here, beside the package, or, on a node, where it has copies."""
+    beside = Path(__file__).resolve().parents[1] / ".assets"
+    places = (Path.cwd() / ".assets", beside, Path(CACHE).expanduser() / "assets")
+    return next((folder for folder in places if folder.is_dir()), beside)
 
 
 def run_study(

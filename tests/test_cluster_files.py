@@ -1,6 +1,7 @@
 """The cluster files, checked offline: by Ray's schema, EC2's parameters and RayJob's fields."""
 
 import copy
+import re
 from pathlib import Path
 
 import botocore.session
@@ -10,6 +11,7 @@ import yaml
 from botocore.validate import ParamValidator
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from ray_slm import launch
 from ray_slm.cluster.submit import locked_packages, runtime_env
 
 HERE = Path(__file__).parents[1]
@@ -81,6 +83,17 @@ def test_ray_starts_with_a_token_and_the_dashboard_on_loopback():
     assert any(
         "-c /home/ray/ray_slm/constraints.txt" in line for line in LAUNCHER["setup_commands"]
     )
+
+
+def test_nodes_keep_the_payloads_where_a_job_looks_for_them(tmp_path, monkeypatch):
+    command = next(line for line in LAUNCHER["setup_commands"] if "corpora.assets" in line)
+    (folder,) = re.findall(r"corpora\.assets (\S+)", command)
+    home, path = tmp_path / "home", Path(folder.replace("/home/ray", str(tmp_path / "home")))
+    path.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launch, "__file__", str(tmp_path / "job" / "ray_slm" / "launch.py"))
+    assert launch.default_assets() == path
 
 
 def test_the_roles_allow_one_bucket_and_no_stranger_may_connect():
