@@ -4,7 +4,8 @@ Published scorers differ (sum or mean, with or without the end), and the choice 
 many decisions, so the stored parts are kept and every convention is printed beside the default.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ DEFAULT_PARTS = ("logp_sum", "num_tokens")  # all that it is made of
 PER_SECOND = "per_second"
 TIE = 0.5
 
-_FORMULAS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
+_FORMULAS: dict[str, Callable[[Any], Any]] = {
     "mean": lambda s: s["logp_sum"] / s["num_tokens"],
     "sum": lambda s: s["logp_sum"],
     "sum_eos": lambda s: s["logp_sum"] + s["logp_eos"],
@@ -25,7 +26,7 @@ _FORMULAS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
 CONVENTIONS: tuple[str, ...] = tuple(_FORMULAS)
 
 
-def derive(scores: pd.DataFrame, convention: str) -> np.ndarray:
+def derive(scores: pd.DataFrame | Mapping[str, np.ndarray], convention: str) -> np.ndarray:
     """One float64 per row of a scores table, higher is likelier; S, F, E, N as stored.
 
     mean = S/N, sum = S, sum_eos = S+E, mean_eos = (S+E)/(N+1), no_first = S-F and

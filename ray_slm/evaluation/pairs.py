@@ -2,11 +2,12 @@
 
 Reference scorers pair rows by sort order or drop what is missing, which quietly halves or
 flatters a score; here whatever does not join one to one is refused by name.  An item's id is
-``<pair>.<side>.<voice>``.  Shapes: L layers, P pairs, V voices; axis 2 is positive, negative.
+``<pair>.<side>.<voice>``.  Shapes: L layers, P pairs, V voices, R rows of
+decisions; axis 2 is positive, negative.
 """
 
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,17 @@ from ray_slm.evaluation.conventions import (
 SIDES = ("positive", "negative")
 PAIR_COLUMNS = ("cluster", "type", "subtype", "band")
 SCORE_COLUMNS = ("logp_sum", "logp_first", "logp_eos", "num_tokens", "seconds")
+
+
+Scores = Mapping[str, Any]  # columns by name, as a frame has them too
+
+
+class Decisions(NamedTuple):
+    """Rows of a layer and a convention each (its number in ``CONVENTIONS``), columns of pairs."""
+
+    layers_R: np.ndarray
+    conventions_R: np.ndarray
+    correct_RP: np.ndarray
 
 
 class Layout(NamedTuple):
@@ -62,7 +74,7 @@ def decide(
         ValueError: naming items that are missing, duplicate, unknown or not finite.
     """
     found = layout(pairs, scores, quarantined=quarantined, every_voice=every_voice)
-    return decided(found, scores)
+    return framed(found, judged(found, scores))
 
 
 def layout(
@@ -79,44 +91,47 @@ def layout(
     return _join(_surviving(pairs, quarantined), rows, quarantined, every_voice)
 
 
-def decided(
-    found: Layout, scores: pd.DataFrame, conventions: Sequence[str] | None = None
-) -> pd.DataFrame:
+def judged(found: Layout, scores: Scores, conventions: Sequence[str] | None = None) -> Decisions:
     """The decisions of ``decide`` for a table of that layout; under these conventions alone.
 
     Raises ValueError naming items whose scores are not finite.
     """
-    kept = scores[found.kept]
-    refuse_bad_values(kept)
+    refuse_bad_values(scores, found.kept)
     if conventions is None:
-        has_audio = bool((kept["seconds"] > 0).all())
+        has_audio = bool((np.asarray(scores["seconds"])[found.kept] > 0).all())
         conventions = [c for c in CONVENTIONS if has_audio or c != PER_SECOND]
     layers, names, rows = [], [], []
     for convention in conventions:
-        correct_LP = _correct(found, kept, convention)
+        correct_LP = _correct(found, scores, convention)
         first = 0 if convention == DEFAULT_CONVENTION else len(found.layers) - 1
-        layers += list(found.layers[first:])
+        layers.append(found.layers[first:])
         names += [CONVENTIONS.index(convention)] * (len(found.layers) - first)
-        rows += list(correct_LP[first:])
-    num_pairs = len(found.pairs)
-    repeated = found.pairs[["id", *PAIR_COLUMNS]].take(np.tile(np.arange(num_pairs), len(rows)))
-    codes = np.repeat(np.array(names, dtype=np.int8), num_pairs)
+        rows.append(correct_LP[first:])
+    codes_R = np.array(names, dtype=np.int8)
+    return Decisions(np.concatenate(layers), codes_R, np.concatenate(rows))
+
+
+def framed(found: Layout, decisions: Decisions) -> pd.DataFrame:
+    """Decisions as ``decide`` returns them; many of one layout may be joined along R."""
+    num_rows, num_pairs = decisions.correct_RP.shape
+    columns = found.pairs[["id", *PAIR_COLUMNS]].rename(columns={"id": "pair"})
+    codes = np.repeat(decisions.conventions_R, num_pairs)
     return (
-        repeated.rename(columns={"id": "pair"})
+        columns.take(np.tile(np.arange(num_pairs), num_rows))
         .assign(
-            layer=np.repeat(np.array(layers, dtype=np.int32), num_pairs),
+            layer=np.repeat(decisions.layers_R.astype(np.int32), num_pairs),
             convention=pd.Categorical.from_codes(codes, CONVENTIONS),
-            correct=np.concatenate(rows),
+            correct=decisions.correct_RP.ravel(),
         )
         .reset_index(drop=True)
     )
 
 
-def _correct(found: Layout, scores: pd.DataFrame, convention: str) -> np.ndarray:
+def _correct(found: Layout, scores: Scores, convention: str) -> np.ndarray:
     """Share of voices in which the positive item wins, (L, P)."""
     shape = (len(found.layers), *found.present_P2V.shape)
     values_LP2V = np.zeros(shape)
-    values_LP2V.reshape(-1)[found.slots] = derive(scores, convention)
+    values_LP2V.reshape(-1)[found.slots] = derive(scores, convention)[found.kept]
     wins_LPV = prefers(values_LP2V[:, :, 0], values_LP2V[:, :, 1])
     has_voice_PV = found.present_P2V[:, 0]
     return np.asarray((wins_LPV * has_voice_PV).sum(-1) / has_voice_PV.sum(-1))
@@ -171,26 +186,27 @@ def _parse(utterances: pd.Series) -> pd.DataFrame:
     return pd.DataFrame(parts, columns=["pair", "side", "voice"]).iloc[codes].reset_index(drop=True)
 
 
-def refuse_bad_values(scores: pd.DataFrame) -> None:
+def refuse_bad_values(scores: Scores, kept: np.ndarray | None = None) -> None:
     """Raise ValueError naming items whose scores are not finite or count no token.
 
-    Of a table of some columns those are checked.  Items without audio have 0 seconds.
+    Of a table of some columns those are checked, in the ``kept`` rows.  Items without audio have 0
+    seconds.
     """
-    known = [column for column in SCORE_COLUMNS if column in scores]
-    values = scores[known].to_numpy(dtype=np.float64)
-    bad = ~np.isfinite(values).all(axis=1)
-    if bad.any():
+    known = {name: np.asarray(scores[name]) for name in SCORE_COLUMNS if name in scores}
+    rows = np.ones(len(known["num_tokens"]), dtype=bool) if kept is None else kept
+    finite = np.logical_and.reduce([np.isfinite(values) for values in known.values()])
+    if (bad := rows & ~finite).any():
         raise ValueError(
-            f"scores are not finite: {named(scores['utterance'].to_numpy()[bad])}; "
+            f"scores are not finite: {named(np.asarray(scores['utterance'])[bad])}; "
             "the checkpoint may have diverged, look at its loss"
         )
-    empty = (scores["num_tokens"] <= 0).to_numpy()
+    empty = known["num_tokens"] <= 0
     if "seconds" in known:
-        empty = empty | (scores["seconds"] < 0).to_numpy()
-    if empty.any():
+        empty = empty | (known["seconds"] < 0)
+    if (empty := rows & empty).any():
         raise ValueError(
             "num_tokens must be above 0 and seconds not below it: "
-            f"{named(scores['utterance'].to_numpy()[empty])}"
+            f"{named(np.asarray(scores['utterance'])[empty])}"
         )
 
 
