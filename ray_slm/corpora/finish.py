@@ -25,6 +25,8 @@ from ray_slm.errors import QuarantineLimitError
 
 QUARANTINE = "quarantine.jsonl"
 SUMMARY = "corpus.json"
+UNKNOWN_PHONE = "ALIGN_UNKNOWN_PHONE"  # its detail names the symbol, so equal ones are one symbol
+MAX_SHARE_OF_A_SYMBOL = 0.001
 _COLUMNS = ["id", "split", "speaker", "transcript", "num_samples", "aligned_by"]
 
 
@@ -45,7 +47,8 @@ def finish(folder: Path, *, candidates: int, max_bad_fraction: float) -> dict[st
 
     ``candidates`` is how many ids went in.  Raises ValueError when the corpus is empty, an id
     stands twice or ids are unaccounted for; its kind QuarantineLimitError when one reason took
-    more than ``max_bad_fraction``.
+    more than ``max_bad_fraction``, or one symbol outside the inventory more than 0.1 %: that is
+    another lexicon, and no accident.
     """
     books = _Books(folder, num_shards(folder))
     draft = folder / f".{QUARANTINE}.{uuid.uuid4().hex}"
@@ -55,6 +58,7 @@ def finish(folder: Path, *, candidates: int, max_bad_fraction: float) -> dict[st
     draft.replace(folder / QUARANTINE)
     books.refuse_unsound(candidates)
     books.refuse_too_many(candidates, max_bad_fraction)
+    books.refuse_another_lexicon(candidates)
     summary: dict[str, object] = {
         "num_shards": books.num_shards,
         "candidates": candidates,
@@ -82,6 +86,7 @@ class _Books:
         self.aligned_by: set[str] = set()
         self.reasons: collections.Counter[str] = collections.Counter()
         self._examples: dict[str, dict[str, str]] = {}
+        self._unknown_phones: collections.Counter[str] = collections.Counter()
         self._twice: list[str] = []
         self._sums: dict[str, collections.Counter[str]] = {}
         self._speakers: dict[str, set[str]] = {}
@@ -97,6 +102,7 @@ class _Books:
         for q in left_out:
             self.reasons[q["reason"]] += 1
             self._examples.setdefault(q["reason"], q)
+            self._unknown_phones[q["detail"]] += q["reason"] == UNKNOWN_PHONE
         for row in rows:
             self._add_row(row)
         self.num_utterances += len(rows)
@@ -130,6 +136,16 @@ class _Books:
                     f"{reason}, more than the {max_bad_fraction:.2%} allowed; one is "
                     f"{example['id']}: {example['detail']}; mend the cause, or raise "
                     "max_bad_fraction"
+                )
+
+    def refuse_another_lexicon(self, candidates: int) -> None:
+        """Raise QuarantineLimitError when one unknown symbol is in too many alignments."""
+        most = max(1.0, MAX_SHARE_OF_A_SYMBOL * candidates)  # one alone may be an accident
+        for detail, count in self._unknown_phones.most_common(1):
+            if count > most:
+                raise QuarantineLimitError(
+                    f"{self._folder}: {count} of {candidates} alignments were left out for one "
+                    f"symbol, more than the {MAX_SHARE_OF_A_SYMBOL:.1%} allowed; {detail}"
                 )
 
     def splits(self) -> dict[str, dict[str, float]]:

@@ -13,11 +13,10 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ray_slm.corpora.utterance import SAMPLE_RATE_HZ
 from ray_slm.modalities.letters import LETTERS, as_strings
 from ray_slm.modalities.modality import Form, Tokens, Waveform
 from ray_slm.modalities.ragged import Ragged, array, list_values, row_sums, starts
-from ray_slm.modalities.sampling import sample_by_hash, samples_of_audio
+from ray_slm.modalities.sampling import minutes_of_audio
 from ray_slm.modalities.sentence_pieces import Fitting, Pieces, fit_pieces, fitting_summary
 from ray_slm.modalities.speech_units import SpeechUnits
 
@@ -120,9 +119,7 @@ class UnitBpe:
         places: Mapping[str, Path],
     ) -> dict[str, object]:
         """Fit and write the pieces.  Raises ValueError when the data cannot fill them."""
-        enough = self.sample_minutes * 60 * SAMPLE_RATE_HZ
-        chosen = sample_by_hash(tables, enough, samples_of_audio, self.seed)
-        runs = runs_of(chosen)
+        runs = runs_of(minutes_of_audio(tables, self.sample_minutes, self.seed))
         fitting = Fitting(
             num_pieces=self.vocab_size,
             alphabet=LETTERS[: self.source.num_units],

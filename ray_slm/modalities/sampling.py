@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ray_slm.corpora.utterance import SAMPLE_RATE_HZ
+
 TRAINING_SPLIT = "train"
 
 Weight = Callable[[pa.Table], np.ndarray]  # table -> int64 (B,)
@@ -43,6 +45,12 @@ def sample_by_hash(tables: Iterable[pa.Table], enough: int, weight: Weight, seed
 def one_each(table: pa.Table) -> np.ndarray:
     """The weight by which utterances are counted."""
     return np.ones(len(table), dtype=np.int64)
+
+
+def minutes_of_audio(tables: Iterable[pa.Table], minutes: int, seed: int) -> pa.Table:
+    """The utterances of smallest seeded hash whose audio reaches that length, as above."""
+    enough = minutes * 60 * SAMPLE_RATE_HZ
+    return sample_by_hash(tables, enough, samples_of_audio, seed)
 
 
 def samples_of_audio(table: pa.Table) -> np.ndarray:

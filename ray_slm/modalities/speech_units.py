@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from ray_slm.corpora.alignment import frame_count
-from ray_slm.corpora.utterance import SAMPLE_RATE_HZ, Quarantined, Utterance
+from ray_slm.corpora.utterance import Quarantined, Utterance
 from ray_slm.modalities.modality import Form, Tokens, Waveform, refuse
-from ray_slm.modalities.sampling import sample_by_hash, samples_of_audio
+from ray_slm.modalities.sampling import minutes_of_audio
 from ray_slm.modalities.unit_quality import describe
 from ray_slm.units.batches import batches, read_ahead
 from ray_slm.units.extractor import Encoder, FeatureExtractor
@@ -138,8 +138,7 @@ class SpeechUnits:
 
     def sample(self, tables: Iterable[pa.Table]) -> pa.Table:
         """The utterances to fit on, sorted by id.  Raises ValueError when there is none."""
-        enough = self.sample_minutes * 60 * SAMPLE_RATE_HZ
-        return sample_by_hash(tables, enough, samples_of_audio, self.seed)
+        return minutes_of_audio(tables, self.sample_minutes, self.seed)
 
     def features(self, sample: pa.Table, waveform: Waveform, encoder: Encoder) -> np.ndarray:
         """float32 (N, D): the frames of a sample, or a part of it, one after the other.

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,21 +22,22 @@ from ray_slm.corpora.utterance import (
     shard_of,
     write_utterances,
 )
-from ray_slm.modalities import phone_raw, phone_repeat, text_bpe
+from ray_slm.modalities import phone_bpe, phone_raw, phone_repeat, text_bpe, text_raw
 from ray_slm.modalities.modality import Form
 from ray_slm.modalities.phone_raw import PhoneRaw
 from ray_slm.modalities.phone_repeat import PhoneRepeat
+from ray_slm.modalities.speech_units import SpeechUnits
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import Store
+from ray_slm.scheduling.token_stages import token_stages
 from ray_slm.stages import local
 from ray_slm.stages.site import Site, made_with
 from ray_slm.studies import smoke
+from ray_slm.units.hubert import HubertLayer
+from tests.units.small_hubert import save_small
 
-MODALITIES = {
-    "phone-repeat": phone_repeat.MODALITY.stream,
-    "phone-raw": phone_raw.MODALITY.stream,
-    "text-bpe": text_bpe.TextBpe(vocab_size=120),
-}
+SPEECH = "speech-hubert"
+HEARD_WITH = "ctm"  # what is heard hangs on no alignment, and encoding takes seconds
 COMPARED = ("split", "speaker", "book", "transcript", "audio", "start", "num_samples", "phones")
 
 
@@ -45,31 +48,43 @@ class Truth:
     name: str = "truth"
 
 
-def tokens_of(corpus_stage, store, places):
-    """{modality and file: the bytes of its token store} for a prepared corpus."""
-    found = {}
-    for name, stream in MODALITIES.items():
-        inputs = {"corpus": corpus_stage[""]}
-        if name == "text-bpe":
-            fit = Stage(
-                name=f"vocabulary/{name}",
-                recipe=recipes.FitVocabulary(stream=stream),
-                inputs=inputs,
-            )
-            local.execute(fit, Site(store, places))
-            inputs["vocabulary"] = fit[""]
-        tokenize = Stage(
-            name=f"tokens/{name}", recipe=recipes.Tokenize(stream=stream), inputs=inputs
-        )
-        local.execute(tokenize, Site(store, places))
-        files = store.record(tokenize.address)["files"]
-        found |= {f"{name}/{file}": facts["sha256"] for file, facts in files.items()}
-    assert sum(file.endswith(".bin") for file in found) >= 2 * len(MODALITIES), "train and dev"
+class Speech(NamedTuple):
+    """A small HuBERT and the streams of a study of six modalities."""
+
+    hubert: Path
+    streams: dict
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hubert")
+    extractor = HubertLayer(checkpoint="small", layer=2, sha256=save_small(folder))
+    streams = {
+        "text-bpe": text_bpe.TextBpe(vocab_size=120),
+        "text-raw": text_raw.MODALITY.stream,
+        "phone-bpe": phone_bpe.PhoneBpe(vocab_size=120),
+        "phone-raw": phone_raw.MODALITY.stream,
+        "phone-repeat": phone_repeat.MODALITY.stream,
+        SPEECH: SpeechUnits(extractor=extractor, num_units=8, sample_minutes=1, num_inits=1),
+    }
+    return Speech(folder, streams)
+
+
+def tokens_of(corpus, store, places, speech, names):
+    """{modality: {file: sha256}} of the token stores of a prepared corpus."""
+    found, site = {}, Site(store, {**places, "small": speech.hubert})
+    for name in names:
+        stages = token_stages(name, speech.streams[name], {"corpus": corpus}, 0.0)
+        for stage in stages.stages:
+            local.execute(stage, site)
+        files = store.record(stages.tokens["corpus"].address)["files"]
+        found[name] = {file: facts["sha256"] for file, facts in files.items()}
+        assert sum(file.endswith(".bin") for file in files) >= 2, "train and dev"
     return found
 
 
 @pytest.fixture(scope="module")
-def true_tokens(shape, tmp_path_factory):
+def true_tokens(shape, speech, tmp_path_factory):
     """The tokens of what the builder knows, without any reader."""
     store = Store(tmp_path_factory.mktemp("truth"))
     stage = Stage(name="corpus/truth", recipe=Truth(), inputs={})
@@ -82,7 +97,11 @@ def true_tokens(shape, tmp_path_factory):
         write_utterances(folder, shard, utterances)
     (folder / "corpus.json").write_text("{}")
     store.commit(stage, summary={}, made=made_with())
-    return tokens_of(stage, store, {})
+    return tokens_of(stage, store, {"librilight": shape.audio}, speech, speech.streams)
+
+
+def sorted_by_id(utterances):
+    return sorted(utterances, key=lambda one: one.id)
 
 
 def prepared(shape, form, alignment, root):
@@ -95,9 +114,15 @@ def prepared(shape, form, alignment, root):
 
 
 @pytest.mark.parametrize("alignment", ALIGNMENTS)
-def test_every_alignment_format_gives_the_same_tokens(shape, true_tokens, alignment, tmp_path):
+def test_every_alignment_format_gives_the_same_tokens(
+    shape, speech, true_tokens, alignment, tmp_path
+):
     stage, store, at = prepared(shape, "raw", alignment, tmp_path)
-    assert tokens_of(stage, store, at) == true_tokens
+    names = [name for name in speech.streams if name != SPEECH or alignment == HEARD_WITH]
+    assert tokens_of(stage, store, at, speech, names) == {n: true_tokens[n] for n in names}
+    heard = [[getattr(u, name) for name in COMPARED] for u in sorted_by_id(shape.truth)]
+    found = sorted_by_id(read_utterances(store.path(stage.address)))
+    assert [[getattr(u, name) for name in COMPARED] for u in found] == heard
     summary = store.record(stage.address)["summary"]
     assert summary["candidates"] == summary["utterances"] == len(shape.truth)
     assert summary["quarantined"] == {}

@@ -26,6 +26,7 @@ from ray_slm.corpora.utterance import (
     shard_of,
     write_utterances,
 )
+from ray_slm.errors import QuarantineLimitError
 
 TEXTS = [
     "No one who had ever seen Catherine would have supposed her born to be an heroine.",
@@ -223,6 +224,22 @@ def test_unsound_corpora_are_refused(tmp_path, out, left_out, candidates, compla
     with pytest.raises(ValueError, match=complaint):
         finish(tmp_path, candidates=candidates, max_bad_fraction=0.005)
     assert not (tmp_path / "corpus.json").exists()
+
+
+def unknown_phone(name, symbol):
+    detail = f"lexicon mismatch: {symbol!r} is not among the phones"
+    return Quarantined(id=name, stage="align", reason="ALIGN_UNKNOWN_PHONE", detail=detail)
+
+
+def test_one_symbol_in_many_alignments_is_another_lexicon(tmp_path):
+    names = [f"u{i:04d}" for i in range(2_995)]
+    write_utterances(tmp_path, 0, [utterance(name) for name in names])
+    few = [unknown_phone(f"x{i}", "ZH9" if i < 3 else f"?{i}") for i in range(5)]
+    write_quarantine(tmp_path, 0, few)
+    finish(tmp_path, candidates=3_000, max_bad_fraction=0.01)  # 3 of 3,000 is 0.1 %
+    write_quarantine(tmp_path, 0, [*few, unknown_phone("x5", "ZH9")])
+    with pytest.raises(QuarantineLimitError, match=r"4 of 3001 .* 0\.1% allowed; .*'ZH9'"):
+        finish(tmp_path, candidates=3_001, max_bad_fraction=0.01)
 
 
 # VmHWM and not getrusage, which tells the peak of the process that started this one, too.
