@@ -1,77 +1,146 @@
-"""Encoding speech into a token store, against a bare loop over the encoder.
+"""Encoding speech into a token store by Ray Data's actors, against a bare loop over the encoder.
 
-``vs_bare_loop``: audio per second of the whole path (rows read, FLAC decoded, batches formed,
-frames encoded and named, tokens and index written), over that of a loop that calls the encoder on
-waveforms which lie in memory already.  Shard by shard in turn, one process, one thread of torch;
-on a GPU the loop gets the same batches.  ``batched_equal_alone``: the share of utterances whose
-units are the same in a batch and alone; it must be 1.
+``whisper_vs_bare_loop`` and ``hubert_vs_bare_loop``: audio per second of one actor (rows read,
+FLAC decoded, batches formed, frames encoded and named, tokens and index written, the next shard
+asked for), over that of a loop that calls the encoder on waveforms which lie in memory already.
+The actor's clock runs from its first finished shard to its last, so starting it is left out; the
+loop runs before and after it.  One thread of torch each; HuBERT's weights are random.
+``batched_equal_alone``: the share of utterances whose units are the same in a batch and alone.
 """
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from benchmarks.sentences import Sentences
-from ray_slm.corpora.audio import read_audio
-from ray_slm.corpora.utterance import SCHEMA, Utterance, read_shard, read_tables
+from benchmarks.token_stages import REPOSITORY
+from ray_slm.corpora.utterance import read_shard
 from ray_slm.modalities import speech_whisper
-from ray_slm.modalities.modality import Form
+from ray_slm.modalities.modality import Form, Tokenizer, Waveform
 from ray_slm.modalities.speech_units import SpeechUnits, device
-from ray_slm.token_shards import tokenize_shard
+from ray_slm.recipes import PrepareCorpus
+from ray_slm.scheduling.stage import Stage
+from ray_slm.scheduling.store import Store
+from ray_slm.scheduling.token_stages import token_stages
+from ray_slm.stages import local
+from ray_slm.stages import tokenize as verbs
+from ray_slm.stages.site import Site
 from ray_slm.token_sources import CorpusRows
 from ray_slm.units.batches import batches
-from ray_slm.units.extractor import Encoder
+from ray_slm.units.extractor import Encoder, FeatureExtractor
+from ray_slm.units.hubert import HubertLayer
 
-ASSETS = Path(__file__).parents[1] / ".assets"
-UNITS = SpeechUnits(
-    extractor=speech_whisper.STREAM.extractor, num_units=100, sample_minutes=2, num_inits=1
-)
+ASSETS = REPOSITORY / ".assets"
+CORPUS = Sentences(num_sentences=80, num_shards=10)
+ROUNDS = 3
+CONVOLUTIONS = (128,) * 7
+HUBERT = {
+    **{"hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 4},
+    **{"intermediate_size": 1024, "conv_dim": CONVOLUTIONS, "conv_bias": True},
+    **{"do_stable_layer_norm": True, "feat_extract_norm": "layer"},
+}
+
+
+class Stopwatch:
+    """When each shard was done."""
+
+    def __init__(self) -> None:
+        self._done: list[tuple[float, float]] = []
+
+    def add(self, seconds: float) -> None:
+        """One more, of so much audio."""
+        self._done.append((time.perf_counter(), seconds))
+
+    @property
+    def pace(self) -> float:
+        """Audio per second from the first shard's end to the last one's."""
+        elapsed = self._done[-1][0] - self._done[0][0]
+        return sum(seconds for _, seconds in self._done[1:]) / elapsed
+
+
+def small_hubert(folder: Path) -> HubertLayer:
+    """A HuBERT with the norms of the Large one and random weights."""
+    import hashlib
+
+    import torch
+    from transformers import AutoModel, HubertConfig, Wav2Vec2FeatureExtractor
+
+    torch.manual_seed(0)
+    AutoModel.from_config(HubertConfig(**HUBERT)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    return HubertLayer(checkpoint="hubert", layer=4, sha256=digest)
 
 
 def bare(encoder: Encoder, waveforms: list[np.ndarray]) -> float:
-    """Seconds of the loop."""
+    """Audio per second of the loop."""
     grouped = batches([encoder.bucket(len(one)) for one in waveforms])
     start = time.perf_counter()
     for group in grouped:
         encoder.encode([waveforms[i] for i in group])[-1].cpu()
-    return time.perf_counter() - start
+    return sum(map(len, waveforms)) / 16_000 / (time.perf_counter() - start)
 
 
-def measured(folder: Path, corpus: Sentences) -> dict[str, float]:
-    """Both figures, on a corpus that is written first."""
-    places = {"assets": ASSETS}
-    corpus.prepare(folder / "corpus", places)
-    corpus.speak(folder / "corpus")
+def measured(extractor: FeatureExtractor, site: Site, corpus: Stage) -> tuple[float, float]:
+    """The pace of the actor over the loop's, and the share of units equal alone and batched."""
+    from ray_slm.cluster import tokenize as by_ray
 
-    def waveform(utterance: Utterance) -> np.ndarray:
-        return read_audio(folder / "corpus", utterance)
+    units = SpeechUnits(extractor=extractor, num_units=50, sample_minutes=2, num_inits=1)
+    fit, tokens = token_stages("units", units, {"corpus": corpus}, 0.0).stages
+    local.execute(fit, site)
+    folder, encoder = site.store.path(corpus.address), extractor.load(site.places, device())
+    waveform = verbs.waveform_reader(tokens, site)
+    waveforms = [waveform(one) for one in read_shard(folder, 0)]
+    ratios = []
+    for _ in range(ROUNDS):
+        before, watch = bare(encoder, waveforms), Stopwatch()
+        shards = range(CORPUS.num_shards)
+        by_ray.stream(shards, by_ray.by_encoders(by_ray.ShardTokenizer), tokens, site, watch)
+        ratios.append(watch.pace / statistics.mean([before, bare(encoder, waveforms)]))
+    tokenizer = verbs.load_tokenizer(tokens, site)
+    (table,) = CorpusRows(folder, Form.AUDIO).chunks(0)
+    return statistics.median(ratios), _equal(tokenizer, table, waveform)
 
-    tables = read_tables(folder / "corpus", SCHEMA.names, "train")
-    UNITS.fit(tables, waveform, folder / "codebook", places)
-    tokenizer = UNITS.load(folder / "codebook", places)
-    encoder = UNITS.extractor.load(places, device())
-    rows, ratios, equal = CorpusRows(folder / "corpus", Form.AUDIO), [], []
-    for shard in range(corpus.num_shards):
-        waveforms = [waveform(one) for one in read_shard(folder / "corpus", shard)]
-        before = bare(encoder, waveforms)
-        start = time.perf_counter()
-        tokenize_shard(rows, shard, tokenizer, waveform, folder / "tokens")
-        whole = time.perf_counter() - start
-        ratios.append((before + bare(encoder, waveforms)) / 2 / whole)
-        (table,) = rows.chunks(shard)
-        together = tokenizer.tokenize(table, waveform)
-        alone = [tokenizer.tokenize(table.slice(i, 1), waveform) for i in range(len(table))]
-        parts = np.split(together.flat_T, np.cumsum(together.lengths_B)[:-1])
-        equal += [np.array_equal(a, b.flat_T) for a, b in zip(parts, alone, strict=True)]
-    return {
-        "vs_bare_loop": statistics.median(ratios[1:]),  # the first warms both
-        "batched_equal_alone": float(np.mean(equal)),
+
+def _equal(tokenizer: Tokenizer, table: pa.Table, waveform: Waveform) -> float:
+    together = tokenizer.tokenize(table, waveform)
+    alone = [tokenizer.tokenize(table.slice(i, 1), waveform) for i in range(len(table))]
+    parts = np.split(together.flat_T, np.cumsum(together.lengths_B)[:-1])
+    equal = [np.array_equal(a, b.flat_T) for a, b in zip(parts, alone, strict=True)]
+    return float(np.mean(equal))
+
+
+def figures(folder: Path) -> dict[str, float]:
+    """All figures, on a corpus that is written first."""
+    from ray_slm.cluster.session import worker_environment
+
+    os.environ.update(worker_environment(), PYTHONPATH=str(REPOSITORY), RAY_DATA_LOG_LEVEL="ERROR")
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's name; as the loop has
+    import ray
+
+    site = Site(Store(folder), {"assets": ASSETS, "hubert": folder / "hubert"})
+    corpus = Stage(name="corpus/sentences", recipe=PrepareCorpus(corpus=CORPUS))
+    CORPUS.prepare(site.store.path(corpus.address), site.places)
+    CORPUS.speak(site.store.path(corpus.address))
+    site.store.commit(corpus, summary={}, made="here")
+    extractors: dict[str, FeatureExtractor] = {
+        "whisper": speech_whisper.STREAM.extractor,
+        "hubert": small_hubert(folder / "hubert"),
     }
+    found, equal = {}, []
+    ray.init("local", num_cpus=2, include_dashboard=False, logging_level="ERROR")  # one encoder
+    for name, extractor in extractors.items():
+        found[f"{name}_vs_bare_loop"], share = measured(extractor, site, corpus)
+        equal.append(share)
+    ray.shutdown()
+    return {**found, "batched_equal_alone": min(equal)}
 
 
 def main() -> None:
@@ -83,12 +152,12 @@ def main() -> None:
     as_json = parser.parse_args().json
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        figures = measured(Path(folder), Sentences(num_sentences=150, num_shards=6))
+        found = figures(Path(folder))
     if as_json:
-        print(json.dumps({"figures": {name: round(x, 3) for name, x in figures.items()}}))
+        print(json.dumps({"figures": {name: round(x, 3) for name, x in found.items()}}))
         return
-    for name, figure in figures.items():
-        print(f"{name:<22}{figure:8.3f}")
+    for name, figure in found.items():
+        print(f"{name:<24}{figure:8.3f}")
 
 
 if __name__ == "__main__":

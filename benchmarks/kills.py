@@ -1,9 +1,9 @@
 """Tokenizing speech while drivers and encoders are killed: the results must not know of it.
 
-At seeded shares of the work done, the driver or one of its encoder processes gets SIGKILL; the
-same command then runs to the end.  ``equal_after_kills`` is the share of runs whose files have the
-digests of an undisturbed run, ``ids_conserved`` of those with every id in the store or in its
-quarantine; both must be 1.
+At seeded shares of the work done, the driver or one of its encoder processes gets SIGKILL, five
+times in one run; a killed driver is started again by the same command.  ``equal_after_kills`` is
+the share of runs whose files have the digests of an undisturbed run, ``ids_conserved`` of those
+with every id in the store or in its quarantine; both must be 1.
 """
 
 import argparse
@@ -36,7 +36,8 @@ REPOSITORY = Path(__file__).parents[1]
 UNITS = SpeechUnits(
     extractor=speech_whisper.STREAM.extractor, num_units=16, sample_minutes=1, num_inits=1
 )
-CORPUS = Sentences(num_sentences=72, num_shards=12)
+CORPUS = Sentences(num_sentences=96, num_shards=24)
+KILLS_PER_RUN = 5
 PATIENCE_SECONDS = 300.0
 
 
@@ -72,6 +73,7 @@ def drive(root: Path) -> None:
     from ray_slm.cluster.session import worker_environment
 
     os.environ.update(worker_environment(), RAY_DATA_LOG_LEVEL="ERROR")
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's name; else others starve it
     import ray
 
     from ray_slm.cluster.tokenize import tokenize
@@ -91,33 +93,43 @@ def start(root: Path) -> subprocess.Popen:
     )
 
 
-def to_the_end(root: Path) -> None:
-    """The same command once more, undisturbed."""
-    assert start(root).wait(PATIENCE_SECONDS) == 0
+class Kill(NamedTuple):
+    """Whom to kill, once this share of the audio is done."""
+
+    share: float
+    victim: str
 
 
-def kill_once(root: Path, victim: str, share: float) -> None:
-    """Kill the driver, or an encoder, once ``share`` of the audio is done; then go to the end."""
+def killed_run(root: Path, kills: list[Kill]) -> None:
+    """Tokenize to the end, whoever is killed on the way."""
+    driver, dead = start(root), set()
+    for kill in sorted(kills):
+        encoders = _at_work(root, driver, kill.share, dead)
+        if kill.victim == "driver":
+            driver.send_signal(signal.SIGKILL)
+            driver.wait()
+            driver = start(root)
+        else:
+            dead.add(encoders[0].pid)
+            encoders[0].kill()
+    assert driver.wait(PATIENCE_SECONDS) == 0
+
+
+def _at_work(root: Path, driver: subprocess.Popen, share: float, dead: set[int]) -> list:
+    """The living encoders, once ``share`` of the audio is done and while there is more to do."""
     import psutil
 
-    here, driver = made(root), start(root)
+    here = made(root)
     scratch = here.site.store.root / here.tokens.address / SCRATCH
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        pace = read_pace(scratch)
-        encoders = _encoders(psutil.Process(driver.pid))
-        if pace is not None and encoders and pace.done >= share * pace.total:
-            break
         assert driver.poll() is None, "the driver ended before it could be disturbed"
         assert time.monotonic() < deadline, "nothing to kill appeared"
+        pace = read_pace(scratch)
+        encoders = [e for e in _encoders(psutil.Process(driver.pid)) if e.pid not in dead]
+        if pace is not None and encoders and pace.before + pace.done >= share * pace.total:
+            return encoders
         time.sleep(0.05)
-    if victim == "driver":
-        driver.send_signal(signal.SIGKILL)
-        driver.wait()
-        to_the_end(root)
-    else:
-        encoders[0].kill()
-        assert driver.wait(PATIENCE_SECONDS) == 0
 
 
 def _encoders(driver: Any) -> list:
@@ -154,17 +166,21 @@ def ended(root: Path) -> Ended:
 
 
 def killed_runs(folder: Path, num_kills: int, seed: int) -> tuple[Ended, list[Ended]]:
-    """An undisturbed run, and one per kill; drivers and encoders in turn."""
+    """An undisturbed run, and those with kills; drivers and encoders in turn."""
     prepared, moments = folder / "prepared", random.Random(seed)
     prepare(prepared)
     undisturbed = folder / "undisturbed"
     shutil.copytree(prepared, undisturbed)
-    to_the_end(undisturbed)
+    killed_run(undisturbed, [])
+    kills = [
+        Kill(moments.uniform(0.0, 0.7), ("driver", "encoder")[number % 2])
+        for number in range(num_kills)
+    ]
     found = []
-    for number in range(num_kills):
-        root = folder / f"killed-{number}"
+    for first in range(0, num_kills, KILLS_PER_RUN):
+        root = folder / f"killed-{first}"
         shutil.copytree(prepared, root)
-        kill_once(root, ("driver", "encoder")[number % 2], moments.uniform(0.0, 0.7))
+        killed_run(root, kills[first : first + KILLS_PER_RUN])
         found.append(ended(root))
         shutil.rmtree(root)
     return ended(undisturbed), found
@@ -185,7 +201,7 @@ def main() -> None:
     figures = {
         "equal_after_kills": sum(one.files == calm.files for one in killed) / len(killed),
         "ids_conserved": sum(one.conserved for one in [calm, *killed]) / (len(killed) + 1),
-        "kills": len(killed),
+        "kills": options.kills,
     }
     if options.json:
         print(json.dumps({"figures": figures}))

@@ -5,12 +5,13 @@ between the corpus's record and the tokens' record, split by split, so nothing c
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import Store
 
+QUALITY = ("pnmi", "phone_purity", "speaker_nmi", "usage_entropy", "unused_share")
 TITLES = ("modality", "split", "vocabulary", "tokens", "tokens/s", "hours", "quarantined")
 
 
@@ -99,6 +100,22 @@ def corpus_counts(stages: Iterable[Stage], store: Store) -> list[CorpusCounts]:
     return found
 
 
+def unit_quality(stages: Iterable[Stage], store: Store) -> dict[str, dict[str, float]]:
+    """How good the units of each fitted codebook are, on the sample they were fitted on.
+
+    Phone-normalized mutual information and purity (where the sample is aligned), what units tell
+    of the speaker, and how they are used; all from 0 to 1, see ``units.quality``.
+    """
+    found = {}
+    for stage in stages:
+        if stage.name.startswith("vocabulary/") and store.has(stage.address):
+            summary = store.record(stage.address)["summary"]
+            if "usage_entropy" in summary:
+                kept = ("num_units", "num_frames", *QUALITY)
+                found[stage.name] = {name: summary[name] for name in kept if name in summary}
+    return found
+
+
 def as_json(stages: Sequence[Stage], store: Store) -> dict[str, object]:
     """The table, the corpora and the names of stages that have no record yet; JSON-ready."""
     rows = [
@@ -115,6 +132,7 @@ def as_json(stages: Sequence[Stage], store: Store) -> dict[str, object]:
     return {
         "rows": rows,
         "corpora": [counts._asdict() for counts in corpus_counts(stages, store)],
+        "units": unit_quality(stages, store),
         "pending": [s.name for s in token_stages(stages) if not store.has(s.address)],
     }
 
@@ -135,7 +153,9 @@ def as_text(stages: Sequence[Stage], store: Store) -> str:
         ).rstrip()
         for row in cells
     ]
-    return "\n".join([*lines, *(_corpus_line(counts) for counts in corpus_counts(stages, store))])
+    lines += [_corpus_line(counts) for counts in corpus_counts(stages, store)]
+    qualities = unit_quality(stages, store)
+    return "\n".join([*lines, *(_quality_line(*one) for one in qualities.items())])
 
 
 def _is_corpus(stage: Stage) -> bool:
@@ -160,3 +180,9 @@ def _corpus_line(counts: CorpusCounts) -> str:
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts.quarantined.items())
     line = f"{counts.corpus}: {lost:,} of {counts.candidates:,} candidates quarantined"
     return f"{line} ({share:.2f} %){': ' + reasons if reasons else ''}"
+
+
+def _quality_line(vocabulary: str, quality: Mapping[str, float]) -> str:
+    told = (f"{name.replace('_', ' ')} {quality[name]:.3f}" for name in QUALITY if name in quality)
+    frames = f"{quality['num_units']:,} units on {quality['num_frames']:,} frames"
+    return f"{vocabulary}: {frames}: {', '.join(told)}"

@@ -85,6 +85,21 @@ def test_people_read_one_line_per_split_and_one_per_corpus(store):
     assert lines[4] == "corpus/c: 2 of 16 candidates quarantined (12.50 %): AUDIO_SILENT 2"
 
 
+def test_the_quality_of_units_is_told(store):
+    codebook = Stage(name="vocabulary/speech-hubert", recipe={"k": 500})
+    words = Stage(name="vocabulary/text-bpe", recipe={"k": 2048})
+    quality = {"pnmi": 0.734, "speaker_nmi": 0.143, "usage_entropy": 0.95, "unused_share": 0.0}
+    counted = {"num_units": 500, "num_frames": 45_000}
+    store.commit(codebook, summary={**counted, **quality, "num_refused": 0}, made={})
+    store.commit(words, summary={"vocab_size": 2048}, made={})
+    stages = [*STAGES, codebook, words]
+    assert token_table.as_json(stages, store)["units"] == {codebook.name: {**counted, **quality}}
+    assert token_table.as_text(stages, store).splitlines()[-1] == (
+        "vocabulary/speech-hubert: 500 units on 45,000 frames: pnmi 0.734, speaker nmi 0.143, "
+        "usage entropy 0.950, unused share 0.000"
+    )
+
+
 def test_records_that_contradict_each_other_are_refused(store):
     twice = {"vocab_size": 500, "splits": {"train": counts(11, 900, 1800.0)}}
     store.commit(UNITS, summary=twice, made={})

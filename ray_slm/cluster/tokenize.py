@@ -8,6 +8,7 @@ number of workers.  Ray Data starts no more tasks than its pool takes: nothing w
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import ray
@@ -17,7 +18,6 @@ from ray_slm.cluster.measured import shard_tokenized
 from ray_slm.cluster.watch import can_grow
 from ray_slm.modalities.modality import Form
 from ray_slm.modalities.speech_units import device
-from ray_slm.pace import Pacer
 from ray_slm.recipes import Tokenize
 from ray_slm.scheduling.stage import Stage
 from ray_slm.stages import codebook
@@ -92,8 +92,8 @@ def tokenize(stage: Stage, site: Site) -> None:
     shards = verbs.missing_shards(stage, site)
     if shards:
         audio = recipe.stream.form is Form.AUDIO
-        mapped = _by_encoders(ShardTokenizer) if audio else _by_tasks
-        _stream(shards, mapped, stage, site, verbs.pacer(stage, site, shards))
+        mapped = by_encoders(ShardTokenizer) if audio else _by_tasks
+        stream(shards, mapped, stage, site, verbs.pacer(stage, site, shards))
     ray.get(finish.options(name=stage.name).remote(stage, site))
 
 
@@ -102,15 +102,23 @@ def fit_codebook(stage: Stage, site: Site) -> None:
     pieces = ray.get(choose_sample.options(name=stage.name).remote(stage, site))
     if pieces:
         pacer = codebook.pacer(stage, site, pieces)
-        _stream(pieces, _by_encoders(PieceEncoder), stage, site, pacer)
+        stream(pieces, by_encoders(PieceEncoder), stage, site, pacer)
     ray.get(finish_codebook.options(name=stage.name).remote(stage, site))
 
 
 Mapped = Callable[[Sequence[int], Stage, Site], ray.data.Dataset]
 
 
-def _stream(numbers: Sequence[int], mapped: Mapped, stage: Stage, site: Site, pacer: Pacer) -> None:
-    """Send numbers through a map; the pace is written as they come out."""
+class Paced(Protocol):
+    """Told of audio as it is done; ``pace.Pacer`` is one."""
+
+    def add(self, seconds: float) -> None:
+        """So much more."""
+        ...
+
+
+def stream(numbers: Sequence[int], mapped: Mapped, stage: Stage, site: Site, pacer: Paced) -> None:
+    """Send numbers through a map; the pacer is told as they come out."""
     ray.data.DataContext.get_current().enable_progress_bars = False
     for batch in mapped(numbers, stage, site).iter_batches(batch_size=None):
         pacer.add(float(batch["seconds"].sum()))
@@ -121,7 +129,7 @@ def _blocks(numbers: Sequence[int], num_blocks: int) -> ray.data.Dataset:
     return ray.data.from_items(rows, override_num_blocks=num_blocks)
 
 
-def _by_encoders(actor: type) -> Mapped:
+def by_encoders(actor: type) -> Mapped:
     """A pool of actors, sized from the cluster's GPUs, or from its processors."""
 
     def mapped(numbers: Sequence[int], stage: Stage, site: Site) -> ray.data.Dataset:
