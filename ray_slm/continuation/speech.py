@@ -12,12 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ray_slm.continuation.lasting import spread_out
 from ray_slm.continuation.vocoder import Vocoder
 from ray_slm.corpora.alignment import FRAME_SAMPLES
 from ray_slm.corpora.flite_process import flite_process
 from ray_slm.corpora.synthesis import Unspeakable
 from ray_slm.corpora.text import clean_text
 from ray_slm.corpora.utterance import SAMPLE_RATE_HZ
+from ray_slm.modalities.derived_units import Decoded
 
 MOST_SAMPLES = 480_000  # 30 s, what the recognizer hears at once
 MP3 = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE"}
@@ -70,6 +72,19 @@ def say_phones(decode: Callable[[np.ndarray], Sequence[str]], voice: str, *, at_
 def say_units(vocoder: Vocoder) -> Say:
     """Speaks units at 50 Hz."""
     return lambda units_T: Said(vocoder.speak(units_T)[:MOST_SAMPLES])
+
+
+def say_runs(
+    vocoder: Vocoder, decode: Callable[[np.ndarray], Decoded], frames_V: np.ndarray
+) -> Say:
+    """Speaks runs of units, each token for as long as ``frames_V`` says."""
+    say = say_units(vocoder)
+
+    def say_spread(ids_T: np.ndarray) -> Said:
+        units_R, runs_T = decode(ids_T)
+        return say(spread_out(units_R, runs_T, frames_V[ids_T]))
+
+    return say_spread
 
 
 def runs(phones_T: Sequence[str]) -> tuple[list[str], list[int]]:

@@ -31,6 +31,13 @@ class Runs(NamedTuple):
     lengths_B: np.ndarray
 
 
+class Decoded(NamedTuple):
+    """The unit of each run (R,), and of how many runs each token is (T,)."""
+
+    units_R: np.ndarray
+    runs_T: np.ndarray
+
+
 def runs_of(table: pa.Table) -> Runs:
     """Runs of equal neighbors in the column ``units``; none reaches from one row to the next."""
     values, lengths_B = list_values(array(table, "units"))
@@ -54,6 +61,10 @@ class DedupTokenizer:
         """One token per run of equal units."""
         runs = runs_of(table)
         return Tokens(runs.units_R, runs.lengths_B, {}, runs.frames_R)
+
+    def decode(self, ids_T: np.ndarray) -> Decoded:
+        """The units are the ids."""
+        return Decoded(ids_T, np.ones(len(ids_T), dtype=np.int64))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,9 +100,10 @@ class UnitBpeTokenizer:
         assert frames_T.max(initial=0) <= MAX_RUN, f"a piece of {frames_T.max()} frames"
         return Tokens(pieces.flat_N, pieces.lengths_B, {}, frames_T.astype(np.uint16))
 
-    def decode(self, ids_T: np.ndarray) -> np.ndarray:
-        """The units, one per run, with these ids."""
-        return np.array([LETTERS.index(letter) for letter in self._pieces.decode(ids_T)])
+    def decode(self, ids_T: np.ndarray) -> Decoded:
+        """The units of the pieces' runs, and the runs of each piece."""
+        found = [LETTERS.index(letter) for letter in self._pieces.decode(ids_T)]
+        return Decoded(np.array(found, dtype=np.int64), self._runs_of_piece[ids_T])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,14 @@
 """The stages of continuation: prompts once, a vocoder per unit modality, one stage per run.
 
-Only a run's last checkpoint is continued.  Units without durations cannot be made audible, so
-streams that are derived from others have no continuation.
+Only a run's last checkpoint is continued.  Streams that are derived from others are spoken by the
+vocoder of their source, each token for as long as it lasts on average in the training split.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from ray_slm import recipes
-from ray_slm.modalities.modality import DerivedStream, Form, Modality, Stream
+from ray_slm.modalities.modality import DerivedStream, Form, Modality
 from ray_slm.scheduling.stage import Artifact, Demand, Stage
 from ray_slm.tasks.continuation import Continuation, UnitVocoder
 
@@ -32,11 +32,6 @@ def prompts_stage(task: Continuation, corpus: Stage) -> Stage:
     )
 
 
-def is_audible(stream: Stream) -> bool:
-    """Whether a stream's units can be made audible without asking anything else."""
-    return not isinstance(stream, DerivedStream)
-
-
 def continuation_stages(
     task: Continuation,
     modality: Modality,
@@ -52,13 +47,10 @@ def continuation_stages(
     """
     stages: list[Stage] = []
     common = {"tokens": tokens[task.name][""], "items": prompts[""]}
-    if modality.stream.form is Form.AUDIO and isinstance(task.vocoder, UnitVocoder):
-        vocoder = Stage(
-            name=f"vocoder/{modality.name}",
-            recipe=recipes.FitVocoder(vocoder=task.vocoder),
-            inputs={"corpus": prompts.inputs["corpus"], "tokens": tokens["corpus"][""]},
-            demand=Demand(priority=LOW),
-        )
+    if isinstance(modality.stream, DerivedStream):
+        common["lasting"] = tokens["corpus"][""]
+    if modality.stream.form in (Form.AUDIO, Form.UNITS) and isinstance(task.vocoder, UnitVocoder):
+        vocoder = _vocoder_stage(task.vocoder, modality, tokens["corpus"], prompts)
         stages, common = [vocoder], {**common, "vocoder": vocoder[""]}
     for seed, (count, checkpoint) in last.items():
         stages.append(
@@ -70,3 +62,18 @@ def continuation_stages(
             )
         )
     return stages
+
+
+def _vocoder_stage(
+    vocoder: UnitVocoder, modality: Modality, tokens: Stage, prompts: Stage
+) -> Stage:
+    """Fitted to a modality's units, or to those that it is derived from."""
+    name, units = modality.name, tokens[""]
+    if isinstance(modality.stream, DerivedStream):
+        name, units = modality.stream.source_name, tokens.inputs["units"]
+    return Stage(
+        name=f"vocoder/{name}",
+        recipe=recipes.FitVocoder(vocoder=vocoder),
+        inputs={"corpus": prompts.inputs["corpus"], "tokens": units},
+        demand=Demand(priority=LOW),
+    )

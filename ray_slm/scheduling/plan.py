@@ -10,7 +10,6 @@ from ray_slm.modalities.modality import Modality
 from ray_slm.scheduling.continuation_stages import (
     LastCheckpoint,
     continuation_stages,
-    is_audible,
     prompts_stage,
 )
 from ray_slm.scheduling.stage import Artifact, Demand, Stage
@@ -115,8 +114,6 @@ def _modality_stages(
     prompts: Stage | None,
 ) -> list[Stage]:
     sources, task = {"corpus": corpus, **items}, study.continuation
-    if prompts is None or not is_audible(modality.stream):
-        task = None
     if task is not None and prompts is not None:
         sources[task.name] = prompts
     stages, tokens = token_stages(modality.name, modality.stream, sources, study.encode_gpus)

@@ -12,9 +12,18 @@ import numpy as np
 import pandas as pd
 
 from ray_slm import parquet
-from ray_slm.continuation.speech import Said, Say, say_phones, say_text, say_units, write_mp3
+from ray_slm.continuation.lasting import mean_frames
+from ray_slm.continuation.speech import (
+    Said,
+    Say,
+    say_phones,
+    say_runs,
+    say_text,
+    say_units,
+    write_mp3,
+)
 from ray_slm.continuation.transcribe import word_errors
-from ray_slm.continuation.vocoder import open_vocoder
+from ray_slm.continuation.vocoder import Vocoder, open_vocoder
 from ray_slm.corpora.alignment import frame_count
 from ray_slm.corpora.utterance import SAMPLE_RATE_HZ
 from ray_slm.evaluation.generation import continue_prompts
@@ -26,7 +35,7 @@ from ray_slm.stages.chain import hear, judged, open_chain
 from ray_slm.stages.prompts import SPLIT, read_prompts
 from ray_slm.stages.site import Site, made_with
 from ray_slm.tasks.continuation import Continuation, sample_seed
-from ray_slm.tokens import TokenStore
+from ray_slm.tokens import TRAINING_SPLIT, TokenStore
 from ray_slm.training.model import Llama
 
 SAMPLES = "samples.parquet"
@@ -116,18 +125,27 @@ def speaker(stage: Stage, site: Site, store: TokenStore) -> Say:
     """
     tokens, task = stage.inputs["tokens"].stage, _task(stage)
     assert isinstance(tokens.recipe, Tokenize)
-    frames = [frame_count(int(n)) for n in store.num_samples]
-    at_50_hz = store.lengths.tolist() == frames
-    if tokens.recipe.stream.form is Form.AUDIO:
+    form = tokens.recipe.stream.form
+    at_50_hz = store.lengths.tolist() == [frame_count(int(n)) for n in store.num_samples]
+    if form is Form.AUDIO:
         if not at_50_hz:
             raise ValueError(f"{tokens.name}: units without durations cannot be made audible")
-        fitted = stage.inputs.get("vocoder")
-        folder = site.store.path(fitted.address) if fitted else None
-        return say_units(open_vocoder(task.vocoder, folder, site.places))
+        return say_units(_vocoder(stage, site))
     tokenizer: Any = tokenize.load_tokenizer(tokens, site)
-    if tokens.recipe.stream.form is Form.TEXT:
+    if form is Form.UNITS:
+        trained_on = site.store.path(stage.inputs["lasting"].address)
+        frames_V = mean_frames(TokenStore.open(trained_on, TRAINING_SPLIT))
+        return say_runs(_vocoder(stage, site), tokenizer.decode, frames_V)
+    if form is Form.TEXT:
         return say_text(tokenizer.decode, task.voice)
     return say_phones(tokenizer.decode, task.voice, at_50_hz=at_50_hz)
+
+
+def _vocoder(stage: Stage, site: Site) -> Vocoder:
+    """That of the stage's inputs, or the user's."""
+    fitted = stage.inputs.get("vocoder")
+    folder = site.store.path(fitted.address) if fitted else None
+    return open_vocoder(_task(stage).vocoder, folder, site.places)
 
 
 def _task(stage: Stage) -> Continuation:

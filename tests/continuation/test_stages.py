@@ -10,6 +10,8 @@ import soundfile
 from ray_slm import recipes
 from ray_slm.continuation.transcribe import plain_words
 from ray_slm.corpora.utterance import read_utterances
+from ray_slm.modalities.derived_units import DedupUnits
+from ray_slm.modalities.modality import Modality
 from ray_slm.scheduling.plan import plan
 from ray_slm.scheduling.store import Store
 from ray_slm.stages import local
@@ -26,11 +28,17 @@ TASK = Continuation(
     max_seconds=3.0,
     vocoder=UnitVocoder(steps=30, width=48, sample_minutes=2.0, phase_rounds=8),
 )
+SPEECH = next(m for m in smoke.STUDY.modalities if m.name == "speech-whisper")
+DEDUP = Modality(
+    name="speech-whisper-dedup",
+    stream=DedupUnits(source=SPEECH.stream, source_name=SPEECH.name),
+    nominal_tokens_per_second=22.0,
+)
 STUDY = dataclasses.replace(
     smoke.STUDY,
     name="continued",
     corpus=dataclasses.replace(smoke.STUDY.corpus, train_hours=0.05, dev_minutes=1.5),
-    modalities=tuple(m for m in smoke.STUDY.modalities if m.name in NAMES),
+    modalities=(*(m for m in smoke.STUDY.modalities if m.name in NAMES), DEDUP),
     checkpoint_hours=(0.0, 0.01),
     contrasts=(),
     continuation=TASK,
@@ -73,7 +81,7 @@ def samples(stages, site):
 
 def test_only_the_last_checkpoint_is_continued(stages):
     continued = [name for name in stages if name.startswith("continue/")]
-    assert len(continued) == 3
+    assert len(continued) == 4
     for name in continued:
         modality, _, tokens, _ = name.split("/")[1:]
         assert int(tokens) == max(stages[f"train/{modality}/seed-0"].recipe.checkpoints)
@@ -100,9 +108,19 @@ def test_every_prompt_has_every_sample_and_what_really_followed(samples):
         assert (counts["generated"] == 2).all(), modality
         assert (counts["recorded"] == 1).all(), modality
         made = frame[frame["kind"] == "generated"]
-        rate = {"text-raw": 25, "phone-repeat": 51, "speech-whisper": 51}[modality]
+        rate = {"text-raw": 25, "phone-repeat": 51}.get(modality, 51)
         assert made["num_tokens"].max() <= 3.0 * rate
         assert made["ended"].sum() < len(made) or made["num_tokens"].max() < 3.0 * rate
+
+
+def test_units_without_durations_last_about_as_long_as_they_do_in_speech(samples):
+    """And share the vocoder of the units they are made of."""
+    dedup, whole = (
+        frame[frame["kind"] == "recorded"].set_index("prompt")["seconds"]
+        for frame in (samples["speech-whisper-dedup"], samples["speech-whisper"])
+    )
+    assert (dedup / whole).between(0.6, 1.6).all()
+    assert (dedup != whole).any()
 
 
 def test_the_chain_understands_real_text_and_phones(samples):
@@ -140,8 +158,8 @@ def test_a_second_time_gives_the_same_bytes(stages, site, samples):
 def test_the_report_has_the_table_and_every_sample(stages, site):
     report = stages["report/continued"]
     found = collect(report, site.store)
-    assert set(found.continuation["modality"]) == set(NAMES)
-    assert len(found.samples) == 3 * 2 * 3
+    assert set(found.continuation["modality"]) == {*NAMES, DEDUP.name}
+    assert len(found.samples) == 4 * 2 * 3
     heard = found.samples[found.samples["audio"] != ""]
     assert len(heard) > 9
     assert set(heard["audio"]) <= set(found.clips)

@@ -56,9 +56,9 @@ def test_pieces_hold_the_runs_and_all_their_frames(bpe, rows):
     found = bpe.tokenize(table(rows), None)
     tokens, frames = (parts(flat, found.lengths_B) for flat in (found.flat_T, found.frames_T))
     for row, ids, frames_of_ids in zip(rows, tokens, frames, strict=True):
-        assert bpe.decode(ids).tolist() == [unit for unit, _ in itertools.groupby(row)]
+        assert bpe.decode(ids).units_R.tolist() == [unit for unit, _ in itertools.groupby(row)]
         runs = [len(list(group)) for _, group in itertools.groupby(row)]
-        sizes = [len(bpe.decode(ids[i : i + 1])) for i in range(len(ids))]
+        sizes = bpe.decode(ids).runs_T.tolist()
         bounds = np.cumsum([0, *sizes])
         assert frames_of_ids.tolist() == [
             sum(runs[a:b]) for a, b in itertools.pairwise(bounds.tolist())
