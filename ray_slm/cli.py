@@ -236,8 +236,8 @@ def doctor(root: Root = DEFAULT_ROOT, place: Places = []) -> None:  # noqa: B006
         raise typer.Exit(errors.ResourceError.exit_code)
 
 
-for verbs in (sweep_cli, evaluate_cli):
-    verbs.register(app, _friendly, _store, _cache)
+for file in (sweep_cli, evaluate_cli):
+    file.register(options.Verbs(app, _friendly, _store, _cache))
 
 
 def main() -> None:

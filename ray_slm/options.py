@@ -1,9 +1,26 @@
-"""The arguments and options that verbs of the command line share, each with its help."""
+"""The arguments and options of the command line's verbs, each with its help.
 
+Verbs stand in several files; each file adds its own to the command by what ``Verbs`` holds.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
+
+if TYPE_CHECKING:
+    from ray_slm.scheduling.store import Store
+
+
+class Verbs(NamedTuple):
+    """The command to add verbs to, its way to show errors, to open a root, and its cache."""
+
+    app: typer.Typer
+    friendly: Callable[[Callable[..., None]], Callable[..., None]]
+    store_at: "Callable[[str], Store]"
+    cache: Callable[[], str]
+
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name, or a .py file.")]
 Root = Annotated[
@@ -49,4 +66,25 @@ SweptModalities = Annotated[
 SweptHours = Annotated[
     float | None, typer.Option("--hours", help="Audio per trial; else a quarter of the study's.")
 ]
+Checkpoints = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="CHECKPOINT...",
+        help="MODALITY/seed-N of the study, one of its checkpoints, or a Hugging Face folder.",
+    ),
+]
+Tasks = Annotated[
+    list[str], typer.Option("--task", help="One of its tasks or a benchmark; may be given again.")
+]
+OfStudy = Annotated[str, typer.Option("--study", help="Whose checkpoints, tasks and voices.")]
+OneModality = Annotated[
+    str | None, typer.Option("--modality", help="What a model made elsewhere reads, if not text.")
+]
+Precision = Annotated[str, typer.Option(help="fp32 or bf16.")]
+Submission = Annotated[
+    Path | None, typer.Option(help="Write files in the published benchmarks' format here.")
+]
+Convention = Annotated[str, typer.Option(help="Which score the submission holds.")]
+OtherStudy = Annotated[str, typer.Argument(metavar="OTHER", help="Another study's name, or file.")]
+OtherRoot = Annotated[str | None, typer.Option(help="Where its results live, if elsewhere.")]
 DEFAULT_ROOT = "runs"

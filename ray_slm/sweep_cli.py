@@ -1,30 +1,14 @@
 """The verb `sweep` of the command line, in a file of its own: it joins the others in ``cli``."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-import typer
-
 from ray_slm import options
-from ray_slm.options import DEFAULT_ROOT, AsJson, Places, Root, StudyName
-
-if TYPE_CHECKING:
-    from ray_slm.scheduling.store import Store
+from ray_slm.options import DEFAULT_ROOT, AsJson, Places, Root, StudyName, Verbs
 
 
-Command = Callable[..., None]
+def register(verbs: Verbs) -> None:
+    """Add the verb to the command."""
 
-
-def register(
-    app: typer.Typer,
-    friendly: Callable[[Command], Command],
-    store_at: Callable[[str], "Store"],
-    cache: Callable[[], str],
-) -> None:
-    """Add the verb to the command, with its way to show errors and to open a root."""
-
-    @app.command()
-    @friendly
+    @verbs.app.command()
+    @verbs.friendly
     def sweep(
         study: StudyName,
         lr: options.Rates,
@@ -41,6 +25,6 @@ def register(
         from ray_slm.sweep import Grid
 
         grid = Grid(rates=tuple(lr), modalities=tuple(modality), hours=hours)
-        found, places = load_study(study), launch.places(place, cache())
-        trials = sweeping.sweep_study(found, grid, store_at(root), places, tracking_uri)
+        found, places = load_study(study), launch.places(place, verbs.cache())
+        trials = sweeping.sweep_study(found, grid, verbs.store_at(root), places, tracking_uri)
         sweeping.show_sweep(found, trials, as_json=as_json)

@@ -15,6 +15,7 @@ from ray_slm.evaluation.intervals import (
     ONE_CLUSTER,
     ONE_SIDED,
     SEEN,
+    TWO_SEEDS,
     accuracy_interval,
     bootstrap,
     half_width,
@@ -175,6 +176,12 @@ def test_an_accuracy_interval_stays_a_percentage():
     found = accuracy_interval(panel_of(exactly(0.99, 100)))
     assert found.high == 1.0
     assert 0.9 < found.low < 0.99
+
+
+def test_two_seeds_are_said_to_cover_less():
+    for num_seeds, note in ((2, TWO_SEEDS), (3, "")):
+        pair = [panel_of(coin_flips(seed, num_seeds)) for seed in range(2)]
+        assert linear_interval(pair, DIFFERENCE).note == note
 
 
 def test_the_two_way_bootstrap_agrees_where_both_are_valid():
