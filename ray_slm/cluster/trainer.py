@@ -18,8 +18,38 @@ from ray.train.torch import TorchTrainer
 MOST_RUNS = 256  # in one process: a controller waits for nearly all of its time
 
 
+class SharedSynchronizer:
+    """Stands for the actor at which a run's workers would meet to report: one for all runs.
+
+    Nothing here is reported through Ray Train, so nobody ever meets there, and the first run to
+    end may take it away.
+    """
+
+    def __init__(self, synchronizer: Any) -> None:
+        self._synchronizer, self._handle = synchronizer, None
+        self._lock = Lock()
+
+    def options(self, **options: Any) -> "SharedSynchronizer":
+        """Where it runs is of no matter."""
+        return self
+
+    def remote(self, **options: Any) -> Any:
+        """The handle that every run gets."""
+        with self._lock:
+            if self._handle is None:
+                self._handle = self._synchronizer.remote(**options)
+            return self._handle
+
+
 class ControlRoom:
     """An actor: runs Ray Train's controllers, each in a thread of its own."""
+
+    def __init__(self) -> None:
+        from ray.train.v2._internal.execution.worker_group import worker_group
+
+        if hasattr(worker_group, "SynchronizationActor"):
+            shared = SharedSynchronizer(worker_group.SynchronizationActor)
+            worker_group.SynchronizationActor = shared
 
     def run(self, parts: dict[str, Any]) -> Result:
         """Run one to its end; ``parts`` are what Ray Train makes a controller of."""
@@ -36,6 +66,8 @@ class Controllers:
     No restart by Ray: placement groups of a dead actor go with it, of a restarted one they stay.
     """
 
+    room: ClassVar[type] = ControlRoom
+
     def __init__(self) -> None:
         self._lock = Lock()
         self._room: Any = None
@@ -44,7 +76,7 @@ class Controllers:
         """Run one controller to its end.  Raises RayActorError if the process died meanwhile."""
         with self._lock:
             if self._room is None:
-                actor = ray.remote(num_cpus=0, max_concurrency=MOST_RUNS)(ControlRoom)
+                actor = ray.remote(num_cpus=0, max_concurrency=MOST_RUNS)(self.room)
                 self._room = actor.remote()
             room = self._room
         try:
