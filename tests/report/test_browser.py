@@ -68,12 +68,13 @@ def read_by(script, results, folder):
 @pytest.mark.parametrize("make", [made_up, nothing_ran])
 @pytest.mark.parametrize("options", [(), ("--blink-settings=preferredColorScheme=0",)])
 def test_the_page_shows_and_the_console_stays_empty(make, options, tmp_path):
+    from tests.report.picture import SIZE, take
+
     render(make(), tmp_path)
     shot = tmp_path / "shot.png"
-    size = ("--window-size=1280,2400", f"--screenshot={shot}")
-    assert browse(tmp_path / "index.html", tmp_path / "profile", *size, *options) == []
+    assert take(tmp_path / "index.html", shot, *options) == []
     pixels = image.imread(shot)[..., :3]
-    assert pixels.shape == (2400, 1280, 3)
+    assert pixels.shape == (*SIZE[::-1], 3)
     dark = pixels[0, 0].mean() < 0.5
     assert dark == bool(options)
     ink = np.abs(pixels - pixels[0, 0]).max(-1) > 0.3
