@@ -32,6 +32,7 @@ from ray_slm.scheduling.token_stages import token_stages
 from ray_slm.stages import local
 from ray_slm.stages import tokenize as verbs
 from ray_slm.stages.site import Site
+from ray_slm.token_shards import quarantine_path
 from ray_slm.token_sources import CorpusRows
 from ray_slm.units.batches import batches
 from ray_slm.units.extractor import Encoder, FeatureExtractor
@@ -48,21 +49,18 @@ HUBERT = {
 }
 
 
-class Stopwatch:
-    """When each shard was done."""
-
-    def __init__(self) -> None:
-        self._done: list[tuple[float, float]] = []
+class Unpaced:
+    """Takes no notice: shards say when they were done by the files they leave."""
 
     def add(self, seconds: float) -> None:
-        """One more, of so much audio."""
-        self._done.append((time.perf_counter(), seconds))
+        """So much more audio is done."""
 
-    @property
-    def pace(self) -> float:
-        """Audio per second from the first shard's end to the last one's."""
-        elapsed = self._done[-1][0] - self._done[0][0]
-        return sum(seconds for _, seconds in self._done[1:]) / elapsed
+
+def pace(folder: Path, seconds: list[float]) -> float:
+    """Audio per second of an actor, from the first shard's end to the last one's."""
+    done = [quarantine_path(folder, i).stat().st_mtime_ns / 1e9 for i in range(len(seconds))]
+    first = done.index(min(done))
+    return (sum(seconds) - seconds[first]) / (max(done) - min(done))
 
 
 def small_hubert(folder: Path) -> HubertLayer:
@@ -98,12 +96,13 @@ def measured(extractor: FeatureExtractor, site: Site, corpus: Stage) -> tuple[fl
     folder, encoder = site.store.path(corpus.address), extractor.load(site.places, device())
     waveform = verbs.waveform_reader(tokens, site)
     waveforms = [waveform(one) for one in read_shard(folder, 0)]
-    ratios = []
+    ratios, shards = [], range(CORPUS.num_shards)
+    seconds = [sum(one.duration for one in read_shard(folder, shard)) for shard in shards]
     for _ in range(ROUNDS):
-        before, watch = bare(encoder, waveforms), Stopwatch()
-        shards = range(CORPUS.num_shards)
-        by_ray.stream(shards, by_ray.by_encoders(by_ray.ShardTokenizer), tokens, site, watch)
-        ratios.append(watch.pace / statistics.mean([before, bare(encoder, waveforms)]))
+        before = bare(encoder, waveforms)
+        by_ray.stream(shards, by_ray.by_encoders(by_ray.ShardTokenizer), tokens, site, Unpaced())
+        ours = pace(site.store.path(tokens.address), seconds)
+        ratios.append(ours / statistics.mean([before, bare(encoder, waveforms)]))
     tokenizer = verbs.load_tokenizer(tokens, site)
     (table,) = CorpusRows(folder, Form.AUDIO).chunks(0)
     return statistics.median(ratios), _equal(tokenizer, table, waveform)

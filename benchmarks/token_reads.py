@@ -1,6 +1,7 @@
 """Reading and holding tokens: random windows against Parquet, bytes on disk, peak memory."""
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.token_stages import REPOSITORY, Work, prepared
+from ray_slm.cluster.session import worker_environment
 from ray_slm.stages import local
 from ray_slm.tokens import TokenStore
 
@@ -68,15 +70,20 @@ def bytes_per_token(work: Work, name: str) -> float:
 def memory_growth(counts: tuple[int, int] = (1_000, 100_000)) -> float:
     """Peak memory of tokenizing the larger number of sentences over that of the smaller.
 
-    Each in a process of its own, two shards whatever the number.
+    Each in a process of its own, as workers are set up, two shards whatever the number.
     """
-    peaks = []
+    environment, peaks = {**os.environ, **worker_environment()}, []
     for count in counts:
         with tempfile.TemporaryDirectory() as root:
             prepared(Path(root), count, 2)
             command = [sys.executable, "-m", "benchmarks.token_reads", root, str(count)]
             found = subprocess.run(
-                command, check=True, capture_output=True, text=True, cwd=REPOSITORY
+                command,
+                check=True,
+                capture_output=True,
+                text=True,
+                cwd=REPOSITORY,
+                env=environment,
             )
         peaks.append(int(found.stdout.split()[-1]))
     return peaks[1] / peaks[0]

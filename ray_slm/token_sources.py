@@ -24,8 +24,8 @@ from ray_slm.token_shards import (
     shard_paths,
 )
 
-# Half a megabyte of either; words of a chunk are looked up together.
-FORM_ROWS = {Form.TEXT: 2 * CHUNK_ROWS, Form.PHONES: CHUNK_ROWS // 2}
+# A megabyte of either; text more, as a look-up begins by hashing all words known so far.
+FORM_ROWS = {Form.TEXT: 8 * CHUNK_ROWS, Form.PHONES: CHUNK_ROWS // 2}
 _FEW_STRINGS = ("split", "phones.list.element")
 
 
