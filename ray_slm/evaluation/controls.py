@@ -4,6 +4,8 @@ An oracle must get 100 %, its negation 0 %, a constant 50 %, and the order of ro
 matter; labels swapped by coin must end near 50 %.
 """
 
+import functools
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +29,13 @@ class SelfTest(NamedTuple):
         return self == SelfTest(100.0, 0.0, 50.0, True)
 
 
-def self_test(pairs: pd.DataFrame, scores: pd.DataFrame, *, seed: int = 0) -> SelfTest:
+def self_test(
+    pairs: pd.DataFrame,
+    scores: pd.DataFrame,
+    *,
+    quarantined: Collection[str] = (),
+    seed: int = 0,
+) -> SelfTest:
     """Run the four checks with the ids of ``scores`` (columns as for ``pairs.decide``).
 
     Raises ValueError where the join refuses, as ``decide`` does.
@@ -37,19 +45,22 @@ def self_test(pairs: pd.DataFrame, scores: pd.DataFrame, *, seed: int = 0) -> Se
     side = np.where(is_positive, 1.0, -1.0)
     rng = np.random.default_rng(seed)
     shuffled = final.iloc[rng.permutation(len(final))]
-    before, after = decide(pairs, final), decide(pairs, shuffled)
+    judge = functools.partial(decide, pairs, quarantined=quarantined)
+    before, after = judge(final), judge(shuffled)
     return SelfTest(
-        oracle=_accuracy(pairs, final, side),
-        negated=_accuracy(pairs, final, -side),
-        constant=_accuracy(pairs, final, 0.0 * side),
+        oracle=_accuracy(judge, final, side),
+        negated=_accuracy(judge, final, -side),
+        constant=_accuracy(judge, final, 0.0 * side),
         unchanged_by_shuffling=before.equals(after),
     )
 
 
-def _accuracy(pairs: pd.DataFrame, scores: pd.DataFrame, value: np.ndarray) -> float:
+def _accuracy(
+    judge: Callable[[pd.DataFrame], pd.DataFrame], scores: pd.DataFrame, value: np.ndarray
+) -> float:
     """Percent right when every item's score is ``value``; conventions must agree."""
     made = scores.assign(logp_sum=value, logp_first=0.0, logp_eos=0.0, num_tokens=1, seconds=1.0)
-    by_convention = decide(pairs, made).groupby("convention")["correct"].mean()
+    by_convention = judge(made).groupby("convention")["correct"].mean()
     assert set(by_convention.index) == set(CONVENTIONS)
     assert by_convention.nunique() == 1, f"conventions disagree: {by_convention.to_dict()}"
     return 100.0 * float(by_convention.iloc[0])

@@ -64,6 +64,7 @@ class BorrowedText:
             raise ValueError(f"{lacks} ({error}); {remedy}") from error
         if len(tokenizer) > MOST_IDS:
             raise ValueError(
-                f"{folder}: {len(tokenizer)} pieces; ids of 16 bits allow {MOST_IDS} here"
+                f"{folder}: its tokenizer has {len(tokenizer)} pieces, and token stores hold at "
+                f"most {MOST_IDS}: evaluate a model with a smaller vocabulary"
             )
         return BorrowedTokenizer(tokenizer)

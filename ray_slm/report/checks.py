@@ -67,6 +67,27 @@ def controls(results: Results) -> Table:
     return Table("controls", caption, "Modality", columns, tuple(groups), "controls")
 
 
+def self_tests(results: Results) -> Table:
+    """What the scorer makes of scores whose accuracy is known, a row per task."""
+    rows = []
+    for row in results.self_tests.to_dict(orient="records"):
+        expected = (("oracle", 100.0), ("negated", 0.0), ("constant", 50.0))
+        cells = [
+            number(row[name], 1)._replace(kind="" if row[name] == right else "alarm")
+            for name, right in expected
+        ]
+        same = bool(row["unchanged_by_shuffling"])
+        last = Cell("unchanged" if same else "CHANGED", kind="" if same else "alarm")
+        rows.append(Row(task_title(results, str(row["task"])), (*cells, last)))
+    caption = (
+        "The scorer on the very items of this study, accuracy in percent: scores that know the "
+        "answer must give 100, inverted ones 0, equal ones 50, under every convention; and the "
+        "order of rows must not matter. Bold: it failed."
+    )
+    names = headings("Oracle", "Negated oracle", "Constant", "Rows shuffled")
+    return Table("self-tests", caption, "Task", names, one_group(rows), "self_tests")
+
+
 def bands(results: Results) -> Table:
     """Accuracy by frequency band of the word, a group per task that has bands."""
     frame = results.bands

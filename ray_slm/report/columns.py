@@ -47,6 +47,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "budgets": ("modality", "hours_per_token", "flops_per_token"),
     "views": ("view", "factor", "baseline", "modality", "task", "points", "low", "high", "note"),
     "half_skill": ("modality", "task", "layer", "final", "half", "note"),
+    "self_tests": ("task", "oracle", "negated", "constant", "unchanged_by_shuffling"),
     "losses": ("modality", "seed", "tokens", "split", "nats_per_token", "bits_per_second"),
     "quarantine": ("stage", "id", "reason", "detail"),
     "controls": ("name", "modality", "task", "accuracy", "low", "high"),
@@ -86,6 +87,7 @@ FIGURES = frozenset(
         *("accuracy", "low", "high", "points", "logit", "logit_low", "logit_high", "skill_lost"),
         *("skill_low", "skill_high", "p_holm", "slope", "heldout_error", "flipped", "seconds"),
         *("hours_per_token", "flops_per_token", "floor", "final", "half"),
+        *("oracle", "negated", "constant"),
         *("nats_per_token", "bits_per_second", "ratio", "times", "geometric", "mean", "std"),
         *("median", "real", "wer", "perplexity", "written_perplexity", "peak_lr", "excess"),
     )
@@ -98,6 +100,7 @@ UNIQUE = {
     "scaling_points": ["modality", "task", "seed", "tokens"],
     "budgets": ["modality"],
     "half_skill": ["modality", "task"],
+    "self_tests": ["task"],
     "continuation": ["modality"],
     "prompts": ["prompt"],
     "samples": ["prompt", "modality", "seed", "kind", "sample"],

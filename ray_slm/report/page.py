@@ -106,6 +106,7 @@ def _tables(results: Results) -> list[Table]:
         heard.floor(results),
         checks.baselines(results),
         checks.controls(results),
+        checks.self_tests(results),
         checks.bands(results),
         growth_tables.fits(results),
         growth_tables.seed_slopes(results),

@@ -59,6 +59,7 @@ class Results(NamedTuple):
     budgets: pd.DataFrame = NOT_RUN
     views: pd.DataFrame = NOT_RUN
     half_skill: pd.DataFrame = NOT_RUN
+    self_tests: pd.DataFrame = NOT_RUN
     continuation: pd.DataFrame = NOT_RUN
     continuation_contrasts: pd.DataFrame = NOT_RUN
     prompts: pd.DataFrame = NOT_RUN

@@ -94,6 +94,7 @@ def collect(stage: Stage, store: Store) -> Results:
         flips=flip_table(trained) if some else nothing,
         made=_made(stage, store),
         holes=results.holes(stage, store),
+        self_tests=results.self_tests(stage, store),
         half_skill=half_skill_table(trained) if some else nothing,
     )
     return _with_continuations(growth(stage, trained, found) if some else found, stage, store)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ray_slm import token_table
+from ray_slm import parquet, token_table
+from ray_slm.evaluation.controls import self_test
 from ray_slm.recipes import Train
 from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import Store
 from ray_slm.stages.decisions import Of, decisions
-from ray_slm.stages.evaluate import quarantined_ids
+from ray_slm.stages.evaluate import SCORES, quarantined_ids, read_pairs
 
 
 def stages_of(report: Stage, kind: str) -> Iterator[tuple[list[str], Stage]]:
@@ -40,6 +41,22 @@ def pair_scores(report: Stage, store: Store) -> pd.DataFrame:
         of = Of(modality, int(seed.removeprefix("seed-")), int(tokens), task)
         evaluations.append((of, stage))
     return decisions(evaluations, _quarantined_items(report, store), store)
+
+
+def self_tests(report: Stage, store: Store) -> pd.DataFrame:
+    """Of every task: what the scorer makes of perfect, inverted, equal and shuffled scores.
+
+    The ids are those of one evaluation.  Returns: task, oracle, negated, constant (percent),
+    unchanged_by_shuffling.
+    """
+    dropped, rows = _quarantined_items(report, store), {}
+    for (*_, task), stage in done(report, "evaluate", store):
+        if task not in rows:
+            pairs = read_pairs(store.path(stage.inputs["items"].address))
+            scores = parquet.read_frame(store.path(stage.address) / SCORES)
+            found = self_test(pairs, scores, quarantined=dropped.get(task, set()))
+            rows[task] = {"task": task, **found._asdict()}
+    return pd.DataFrame(rows.values())
 
 
 def _quarantined_items(report: Stage, store: Store) -> dict[str, set[str]]:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ray_slm.cluster.evaluate import TRIES, Evaluations
+from ray_slm.cluster.evaluate import TRIAL_CPUS, TRIES, Evaluations, trial_demand
 from ray_slm.recipes import Evaluate
-from ray_slm.scheduling.stage import Stage
+from ray_slm.scheduling.stage import Demand, Stage
 from ray_slm.scheduling.store import open_store
 from ray_slm.stages.site import Site
 
@@ -79,3 +79,12 @@ def test_a_trial_that_left_no_record_is_an_error_in_the_end(two):
     ((stage, error),) = evaluations.ended()
     assert stage is stages[2]
     assert "without a record" in str(error)
+
+
+def test_trials_share_a_gpu_where_the_study_says_so():
+    stages = [
+        Stage(name=str(gpus), recipe={"gpus": gpus}, demand=Demand(gpus=gpus))
+        for gpus in (0.0, 0.5, 0.25)
+    ]
+    assert trial_demand(stages) == {"CPU": TRIAL_CPUS, "GPU": 0.5}
+    assert trial_demand(stages[:1]) == {"CPU": TRIAL_CPUS}

@@ -251,7 +251,8 @@ def _trained(points, table4):
     ]
     budgets = [(m, 1 / 3600 / rate, 5e6 + 1e4 * rate) for m, (_, rate) in RATES.items()]
     found = {"fit_curves": fits, "seed_slopes": slopes, "reach": reach, "half_skill": half}
-    found |= {"loss_fits": losses, "views": views, "budgets": budgets}
+    tests = [(task, 100.0, 0.0, 50.0, True) for task in CEILINGS]
+    found |= {"self_tests": tests, "loss_fits": losses, "views": views, "budgets": budgets}
     return {n: pd.DataFrame(rows, columns=COLUMNS[n]) for n, rows in found.items()}
 
 

@@ -77,6 +77,11 @@ def test_tables_of_growth_are_made_of_records(study, store):
     lines = 2 * 3
     assert len(found.seed_slopes) == 2 * 2 * lines, "two runs, two forms"
     assert len(found.half_skill) == lines
+    assert (
+        found.self_tests[["oracle", "negated", "constant"]].to_numpy().tolist()
+        == [[100.0, 0.0, 50.0]] * 3
+    )
+    assert found.self_tests["unchanged_by_shuffling"].all()
     assert set(found.loss_fits["modality"]) == set(found.budgets["modality"])
     assert found.budgets.notna().all(axis=None)
     hours = found.scaling_points.merge(found.budgets, on="modality")

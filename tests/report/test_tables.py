@@ -189,6 +189,14 @@ def test_a_control_away_from_chance_stands_out():
         assert {c.kind for g in table.groups for r in g.rows for c in r.cells} == kinds
 
 
+def test_a_scorer_that_fails_its_self_test_stands_out():
+    results = made_up()
+    for changed, alarms in (({}, 0), ({"negated": 1.0}, 3), ({"unchanged_by_shuffling": False}, 3)):
+        frame = results.self_tests.assign(**changed)
+        table = checks.self_tests(tables.in_order(results._replace(self_tests=frame)))
+        assert [c.kind for r in table.groups[0].rows for c in r.cells].count("alarm") == alarms
+
+
 def test_every_seed_of_a_control_is_shown():
     table = checks.controls(tables.in_order(made_up(num_seeds=2)))
     headers = [row.header for row in table.groups[0].rows]
