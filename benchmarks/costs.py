@@ -1,10 +1,10 @@
 """How well a plan foretells training time: the smoke study's six runs, planned and then run.
 
 Two short trainings on made-up documents measure this processor (FLOP/s, and seconds that every
-step costs besides); the planner foretells the six runs from them; the six run in between.  All
-in CPU seconds, which other jobs on the machine disturb least.  ``--json`` prints the share by
-which the sum of the six is missed.  ``--root`` compares with the records of a finished smoke
-study too.
+step costs besides); the planner foretells the six runs from them.  A round measures, runs the six
+and measures again, so that both see the same machine; all in CPU seconds, which other jobs disturb
+least.  ``--json`` prints the share by which the sum of the six is missed in the median round.
+``--root`` compares with the records of a finished smoke study too.
 """
 # ruff: noqa: E402 (files beside this one have names of Python's: they must leave the path first)
 
@@ -14,13 +14,15 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).parents[1])
 
 import argparse
+import itertools
 import json
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from ray_slm import launch
 from ray_slm.costs import sizes
@@ -40,7 +42,7 @@ from ray_slm.training.loop import fit
 from ray_slm.training.run import Run
 from ray_slm.training.scale import num_parameters
 
-ROUNDS = 5
+ROUNDS = 9
 STEPS = 6  # about as many as the smoke study takes
 SHORT, LONG = 30, 250  # mean tokens of the made-up documents: text and phones, 50 Hz
 SPREAD = 0.7  # lengths differ by this share of the mean, evenly: about as utterances do
@@ -51,6 +53,13 @@ class Speed(NamedTuple):
 
     flops_per_second: float
     step_seconds: float
+
+
+class Step(NamedTuple):
+    """A mean step on documents of one length."""
+
+    seconds: float  # of CPU
+    flops: float
 
 
 class MadeUp:
@@ -82,8 +91,8 @@ def cpu_seconds(run: Run, train: object, dev: object) -> tuple[float, float, int
     return sum(p["cpu_seconds"] for p in points), sum(p["flops"] for p in points), len(points)
 
 
-def measure() -> Speed:
-    """Two lengths of documents tell what grows with FLOPs from what every step costs."""
+def measure() -> list[Step]:
+    """A mean step on short documents and on long ones."""
     per_step = STUDY.batching.utterances_per_step
     found = []
     for length in (SHORT, LONG):
@@ -100,8 +109,16 @@ def measure() -> Speed:
         )
         made = MadeUp("train", STEPS * per_step, length), MadeUp("dev", 1, length)
         seconds, flops, steps = cpu_seconds(run, *made)
-        found.append((seconds / steps, flops / steps))
-    (short, few), (long, many) = found
+        found.append(Step(seconds / steps, flops / steps))
+    return found
+
+
+def speed_of(measured: Sequence[list[Step]]) -> Speed:
+    """Two lengths of documents tell what grows with FLOPs from what every step costs."""
+    short, long = (
+        statistics.mean(step.seconds for step in column) for column in zip(*measured, strict=True)
+    )
+    few, many = (step.flops for step in measured[0])
     rate = (many - few) / max(long - short, 1e-9)
     return Speed(rate, max(short - few / rate, 0.0))
 
@@ -158,27 +175,32 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the figure alone")
     parser.add_argument("--root", type=Path, help="a root where the smoke study may be finished")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # as a study's processes; threads that wait for each other burn time
     with tempfile.TemporaryDirectory() as folder:
         root = options.root or Path(folder)
         runs = list(trainings(root))
         measure()  # warms up
-        speeds, taken = [measure()], []
+        measured, taken = [measure()], []
         for _ in range(ROUNDS):
             taken.append([cpu_seconds(run, train, dev)[0] for _, run, train, dev in runs])
-            speeds.append(measure())
+            measured.append(measure())
         from_records = recorded(root)
-    speed = Speed(*(statistics.median(column) for column in zip(*speeds, strict=True)))
-    real = [statistics.median(column) for column in zip(*taken, strict=True)]
     cpu = read_catalog().accelerators[CPU]
-    foretold = [planned(stage, speed, cpu) for stage, *_ in runs]
-    missed = abs(sum(foretold) / sum(real) - 1)
+    speeds = [speed_of(pair) for pair in itertools.pairwise(measured)]
+    foretold = [[planned(stage, speed, cpu) for stage, *_ in runs] for speed in speeds]
+    ratios = [sum(f) / sum(t) for f, t in zip(foretold, taken, strict=True)]
+    missed = abs(statistics.median(ratios) - 1)
     if options.json:
         print(json.dumps({"figures": {"train_time_missed_by": round(missed, 4)}}))
         return
+    speed = Speed(*(statistics.median(column) for column in zip(*speeds, strict=True)))
     print(f"{speed.flops_per_second:.3g} FLOP/s and {1000 * speed.step_seconds:.1f} ms a step")
-    for (stage, *_), plan_s, real_s in zip(runs, foretold, real, strict=True):
+    for (stage, *_), plans, reals in zip(
+        runs, zip(*foretold, strict=True), zip(*taken, strict=True), strict=True
+    ):
+        plan_s, real_s = statistics.median(plans), statistics.median(reals)
         print(f"{stage.name:<32}{plan_s:8.3f} s planned {real_s:8.3f} s taken")
-    print(f"{'sum':<32}{sum(foretold):8.3f} s planned {sum(real):8.3f} s taken: {missed:.1%} off")
+    print(f"sums, planned over taken: {', '.join(f'{r:.2f}' for r in ratios)}: {missed:.1%} off")
     if from_records:
         print(f"{'records of the finished study':<32}{from_records:26.3f} s taken")
     parameters = num_parameters(STUDY.scale, 64)
