@@ -74,26 +74,24 @@ def submit(
     _refuse_relative(root)
     address = address or job_server_address()
     refuse_open_server(address)
-    options = [word for place in places for word in ("--place", place)]
-    options += ["--rehearse"] if rehearse else []
-    name = Path(study).stem
-    job_id = f"{name}-{uuid.uuid4().hex[:8]}"
-    again = ["ray-slm", "submit", study, "--root", root, "--address", address, *options]
-    again += ["--packages", packages] if packages != "lock" else []
+    options = [*_places(places), *(["--rehearse"] if rehearse else [])]
+    job_id = f"{Path(study).stem}-{uuid.uuid4().hex[:8]}"
     with tempfile.TemporaryDirectory() as folder:
-        sent = pack(Path(folder), study)
-        # Ray names a package by its content and drops it with the job that brought it, also
-        # under a second job that was submitted just then with the same tree.
+        command = ["jobs/study.py", pack(Path(folder), study), "--root", root, *options]
+        # Ray names a package by its content and drops it with the first job that brought it.
         (Path(folder) / JOB_FILE).write_text(job_id)
-        command = ["python", "jobs/study.py", sent, "--root", root, *options]
-        client = _connect(address)
-        client.submit_job(
-            entrypoint=shlex.join(command),
+        _connect(address).submit_job(
+            entrypoint=shlex.join(["python", *command]),
             submission_id=job_id,
             runtime_env=runtime_env(Path(folder), packages),
-            metadata={"study": name, "root": root, "commit": str(made_with()["commit"])},
+            metadata={"study": study, "root": root, "commit": str(made_with()["commit"])},
         )
-    return Job(job_id, address, shlex.join(again))
+    again = ["ray-slm", "submit", study, "--root", root, "--address", address, *options]
+    return Job(job_id, address, shlex.join([*again, "--packages", packages]))
+
+
+def _places(places: Sequence[str]) -> list[str]:
+    return [word for place in places for word in ("--place", place)]
 
 
 def follow(job: Job) -> int:
