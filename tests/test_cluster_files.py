@@ -120,8 +120,8 @@ def strict(properties, required=()):
 
 
 # The fields of RayJob v1 that we use, strict and by hand: the definition itself has a megabyte.
-# Compared on 2026-11-21 with KubeRay's Go types and, for authOptions (since 1.5.1) and the
-# autoscaler's version, its API reference.
+# Compared on 2026-11-21 with KubeRay's Go types and, for authOptions (since 1.5.1), its release
+# notes; the autoscaler's version was found in neither.
 TEXT, WHOLE, FLAG = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
 TEXTS = {"type": "object", "additionalProperties": TEXT}
 NAMED = {"type": "array", "items": {"type": "object", "required": ["name"]}}
