@@ -90,6 +90,14 @@ def test_a_collapsed_codebook_is_refused():
         refuse_collapsed(lopsided, 10)
 
 
+def test_units_that_a_few_strays_took_are_given_to_others():
+    """Without reseeding, each of the twelve strays keeps a unit to itself."""
+    frames, _ = blobs(20_000, 32)
+    frames[:12] = np.random.default_rng(1).normal(0, 400, (12, 6))
+    counts = np.bincount(fit(frames, 32).units_N, minlength=32)
+    assert (counts < 20).sum() <= 4
+
+
 def test_features_without_variety_collapse():
     frames = np.repeat(blobs(num_frames=3)[0], 300, axis=0)
     with pytest.raises(ValueError, match="collapsed"):
