@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ROOT ?= runs
 STUDY ?= laptop
 # One process for Ray's tests, one for all others.
-PYTEST := $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: setup study test test-all check oracle clean
 

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from ray_slm.corpora.assets import fetch
+
+NEED_RAY = ("cluster", "dashboards")
 
 # The same examples everywhere, and no verdict by the clock: machines that test are shared.
 settings.register_profile(
@@ -15,17 +18,18 @@ settings.register_profile(
 settings.load_profile("shared")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group what shares fixtures, for `pytest -n 2 --dist loadgroup`: Ray's tests first, in one
-    process, because they take turns with the machine and wait a lot; a folder's in one, too."""
-    here = Path(__file__).parent
-    for item in items:
-        folder = item.path.parent.relative_to(here)
-        ours = folder.parts[0] if folder.parts else item.path.stem
-        name = "cluster" if item.get_closest_marker("cluster") else ours
-        item.add_marker(pytest.mark.xdist_group(name))
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+class ByFolder(LoadScopeScheduling):
+    """Tests of one folder run in one process, as they share fixtures; Ray's in one, too, where they
+    take turns with the machine and wait a lot."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = Path(nodeid.split("::")[0]).parent.name
+        return "cluster" if folder in NEED_RAY else folder
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFolder:
+    """For `pytest -n 2`."""
+    return ByFolder(config, log)
 
 
 @pytest.fixture(scope="session")
