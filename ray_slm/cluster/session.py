@@ -86,6 +86,8 @@ def _set_defaults(*, local: bool) -> None:
     }
     if local:
         wanted["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # nobody takes it away
+        # Many controllers in one process would each set logging up, beside threads that log.
+        wanted["RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING"] = "0"
         wanted["RAY_AUTH_MODE"] = "token"  # other users of this machine can reach its ports
         wanted["RAY_BACKEND_LOG_LEVEL"] = "fatal"  # errors come back as exceptions
         _own_token()

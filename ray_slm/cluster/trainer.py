@@ -42,20 +42,25 @@ class SharedSynchronizer:
 
 
 class ControlRoom:
-    """An actor: runs Ray Train's controllers, each in a thread of its own."""
+    """An actor: runs Ray Train's controllers, each in a thread of its own.
+
+    One at a time is made.  Each would set up logging anew, which deadlocks beside a thread that
+    logs: on a cluster of our own Ray Train leaves it alone (`session`).
+    """
 
     def __init__(self) -> None:
+        from ray.train.v2._internal.execution.controller import TrainController
         from ray.train.v2._internal.execution.worker_group import worker_group
 
+        self._lock, self._controller = Lock(), TrainController
         if hasattr(worker_group, "SynchronizationActor"):
             shared = SharedSynchronizer(worker_group.SynchronizationActor)
             worker_group.SynchronizationActor = shared
 
     def run(self, parts: dict[str, Any]) -> Result:
         """Run one to its end; ``parts`` are what Ray Train makes a controller of."""
-        from ray.train.v2._internal.execution.controller import TrainController
-
-        controller = TrainController(**parts)
+        with self._lock:
+            controller = self._controller(**parts)
         asyncio.run(controller.run())
         return controller.get_result()
 
