@@ -14,7 +14,8 @@ import tomllib
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[2]
 STOP_WAIT_SECONDS = 60  # Ray's default of 3 s kills a driver whose runs are still saving
 POLL_SECONDS = 1.0
+PATIENCE_SECONDS = 60.0
 JOB_FILE = ".ray_slm_job"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -64,8 +66,7 @@ def submit(
 ) -> Job:
     """Submit `jobs/study.py` for a study, or for its rehearsal.
 
-    ``address`` is of a job server, "" for that of the environment.  ``places`` are NAME=PATH as
-    the cluster sees them.
+    ``address`` is a job server's, or "".  ``places`` are NAME=PATH as the cluster sees them.
 
     Raises:
         ValueError: for what cannot work on a cluster.
@@ -80,14 +81,30 @@ def submit(
         command = ["jobs/study.py", pack(Path(folder), study), "--root", root, *options]
         # Ray names a package by its content and drops it with the first job that brought it.
         (Path(folder) / JOB_FILE).write_text(job_id)
-        _connect(address).submit_job(
+        job = partial(
+            _connect(address).submit_job,
             entrypoint=shlex.join(["python", *command]),
             submission_id=job_id,
-            runtime_env=runtime_env(Path(folder), packages),
             metadata={"study": study, "root": root, "commit": str(made_with()["commit"])},
         )
+        _when_ready(partial(job, runtime_env=runtime_env(Path(folder), packages)))
     again = ["ray-slm", "submit", study, "--root", root, "--address", address, *options]
     return Job(job_id, address, shlex.join([*again, "--packages", packages]))
+
+
+def _when_ready(submit_job: Callable[[], str]) -> None:
+    """Submit; a head that was started just now needs a moment before it takes jobs."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            submit_job()
+            return
+        except RuntimeError as error:
+            if "No available agent" not in str(error):
+                raise
+            if time.monotonic() > deadline:
+                raise ResourceError(f"the cluster takes no job yet ({error}); try again") from error
+        time.sleep(1.0)
 
 
 def _places(places: Sequence[str]) -> list[str]:

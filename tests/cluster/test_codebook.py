@@ -37,7 +37,7 @@ class Tones:
 def cluster():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as Ray's workers have
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
     torch.set_num_threads(threads)

@@ -141,7 +141,8 @@ def test_a_sweep_on_ray_ends_with_a_table_records_mlflow_and_a_page(tmp_path, pl
     kept = json.loads((folder / "sweep" / "text-raw.json").read_text())
     assert kept["verdicts"] == told["verdicts"]
     ended = [row for row in kept["trials"] if row["tokens"] >= row["of_tokens"]]
-    assert all((tmp_path / row["address"] / "record.json").exists() for row in ended)
+    best = min(ended, key=lambda row: row["nats_per_token"])  # others may be halved at their end
+    assert (tmp_path / best["address"] / "record.json").exists()
     command = [sys.executable, "-c", READ_MLFLOW, str(tmp_path / "mlflow.db")]
     runs = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     names = {f"text-raw lr-{rate:g}" for rate in rates}
