@@ -5,8 +5,6 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROOT ?= runs
 STUDY ?= laptop
-# One process for Ray's tests, one for all others.
-PYTEST := $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: setup study test test-all check oracle clean
 
@@ -20,10 +18,10 @@ study: setup
 	$(BIN)/ray-slm run $(STUDY) --root $(ROOT)
 
 test: setup
-	$(PYTEST)
+	$(BIN)/pytest
 
 test-all: setup
-	$(PYTEST) -m 'not oracle'
+	$(BIN)/pytest -m 'not oracle'
 
 check: setup
 	$(BIN)/ruff check .
