@@ -8,6 +8,7 @@ from tests.cluster import nodes
 pytestmark = pytest.mark.cluster
 
 
+@pytest.mark.slow
 def test_a_node_lost_in_every_phase_changes_nothing(speech, undisturbed, tmp_path):
     """All work is on one node each time; it is killed and another takes its place."""
     root, log = tmp_path / "root", tmp_path / "log"
