@@ -153,9 +153,10 @@ def _conclude(study: Study, outcome: runner.Outcome, store: Store) -> int:
 
 def first_line(error: BaseException) -> str:
     """The cause of an error in one line; a worker's own message, not the cluster's wrapping."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, BaseException):
-        return first_line(cause)
+    for name in ("cause", "controller_failure"):  # of a task, of Ray Train
+        cause = getattr(error, name, None)
+        if isinstance(cause, BaseException):
+            return first_line(cause)
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}"
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, WorkerCrashedError
+from ray.train import ControllerError
 
 TRIES = 4
 FIRST_PAUSE_SECONDS = 1.0  # then twice as long each time
@@ -23,6 +24,16 @@ def despite_losses(call: Callable[[], Result]) -> Result:
     for failures in range(TRIES - 1):
         try:
             return call()
-        except LOSSES:
+        except (*LOSSES, ControllerError) as error:
+            if not lost(error):
+                raise
             time.sleep(FIRST_PAUSE_SECONDS * 2**failures)
     return call()
+
+
+def lost(error: BaseException) -> bool:
+    """Whether an error is a loss.
+
+    Ray Train calls a node that dies while its workers start the controller's failure, for good.
+    """
+    return isinstance(getattr(error, "controller_failure", error), LOSSES)

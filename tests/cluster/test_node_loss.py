@@ -1,14 +1,19 @@
 """Nodes and workers that die at work: the results are those of an undisturbed run."""
 
-import pytest
+import time
 
+import pytest
+from ray.exceptions import ActorDiedError
+from ray.train import ControllerError
+
+from ray_slm.cluster.retries import despite_losses
+from ray_slm.launch import first_line
 from tests import smoke
 from tests.cluster import nodes
 
 pytestmark = pytest.mark.cluster
 
 
-@pytest.mark.slow
 def test_a_node_lost_in_every_phase_changes_nothing(speech, undisturbed, tmp_path):
     """All work is on one node each time; it is killed and another takes its place."""
     root, log = tmp_path / "root", tmp_path / "log"
@@ -55,3 +60,28 @@ def test_the_one_process_that_controls_all_runs_of_a_machine_is_lost(speech, und
         nodes.wait_until(lambda: nodes.kill_worker("ray::ControlRoom"), process=process)
         assert process.wait(240) == 0, log.read_text()
     assert smoke.digest(str(speech), root) == undisturbed
+
+
+def test_a_node_lost_while_workers_start_is_tried_again(monkeypatch):
+    """Ray Train itself gives such a run up."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    fates = iter([ControllerError(ActorDiedError()), ActorDiedError(), None])
+
+    def start():
+        if (error := next(fates)) is not None:
+            raise error
+        return "trained"
+
+    assert despite_losses(start) == "trained"
+
+
+def test_what_the_controller_itself_got_wrong_is_told_at_once():
+    error = ControllerError(ValueError("a wrong scaling"))
+    fates = iter([error])
+
+    def start():
+        raise next(fates)
+
+    with pytest.raises(ControllerError) as found:
+        despite_losses(start)
+    assert first_line(found.value) == "ValueError: a wrong scaling"
