@@ -39,6 +39,7 @@ def ray_backend(site: Site, stages: Sequence[Stage]) -> Iterator[Backend]:
     from ray_slm.cluster.backend import RayBackend
     from ray_slm.cluster.measured import MeasuredBackend
 
+    _keep_keys_at_home()
     ray.init(
         address=address,
         log_to_driver=False,
@@ -93,6 +94,17 @@ def _set_defaults(*, local: bool) -> None:
         _own_token()
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
+
+
+def _keep_keys_at_home() -> None:
+    """Have Tune leave the driver's AWS keys out of its trials' environments, which Ray logs.
+
+    Workers have their node's keys, like all others that read and write the store.
+    """
+    from ray.tune.execution import class_cache
+
+    keys = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(keys)
 
 
 def _local_limits() -> dict[str, object]:

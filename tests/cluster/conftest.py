@@ -1,5 +1,8 @@
 """One finished smoke study on a real local Ray cluster, shared by the tests that look at it."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from tests import smoke
@@ -7,10 +10,19 @@ from tests.cluster import nodes
 
 
 @pytest.fixture(scope="session")
-def finished(places, tmp_path_factory):
+def logs_of_ray():
+    """Where Ray keeps its logs: a short path, as it makes sockets there too."""
+    with tempfile.TemporaryDirectory(prefix="rs") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def finished(places, logs_of_ray, tmp_path_factory):
+    """The root, after a run with secrets in its environment."""
     root = tmp_path_factory.mktemp("smoke")
-    found = smoke.call("run", "smoke", root)
+    found = smoke.call("run", "smoke", root, RAY_TMPDIR=str(logs_of_ray), **smoke.SECRETS)
     assert found.returncode == 0, found.stderr + found.stdout
+    assert smoke.CANARY not in found.stdout + found.stderr
     return root
 
 

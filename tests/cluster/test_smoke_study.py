@@ -32,6 +32,11 @@ def test_every_stage_has_a_record_and_every_file_its_digest(finished, store):
     assert not (finished / ".ray").exists()
 
 
+def test_secrets_of_the_environment_turn_up_in_no_result_mirror_or_log(finished, logs_of_ray):
+    assert not smoke.holding_a_secret(finished)
+    assert not smoke.holding_a_secret(logs_of_ray)
+
+
 def test_a_second_run_makes_nothing(finished):
     found = smoke.call("run", "smoke", finished)
     assert found.returncode == 0
