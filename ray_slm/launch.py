@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ray_slm import errors, terminal
+from ray_slm import errors, sweep, terminal
 from ray_slm.rehearsal import open_kit
 from ray_slm.scheduling import lease, runner
 from ray_slm.scheduling.objects import SCHEME, parse
@@ -162,10 +162,15 @@ def first_line(error: BaseException) -> str:
 
 
 def sync(study: Study, store: Store, tracking_uri: str | None) -> int:
-    """Bring the MLflow mirror up to date with the records there are; the exit code."""
+    """Bring the MLflow mirror up to date with the records and sweeps there are; the exit code."""
     from ray_slm.tracking import Mirror
 
-    done = Mirror(study, plan(study), store, tracking_uri).sync("nothing was lost; try again later")
+    mirrors = [Mirror(study, plan(study), store, tracking_uri)]
+    for grid in sweep.grids(study.name, store):
+        trials = sweep.trials(study, grid)
+        mirrors.append(Mirror(sweep.named(study), trials, store, tracking_uri))
+        mirrors[-1].conclude(store.root / sweep.folder(study.name))
+    done = all(mirror.sync("nothing was lost; try again later") for mirror in mirrors)
     return 0 if done else errors.EXIT_INFRASTRUCTURE
 
 

@@ -146,13 +146,19 @@ def verdicts(found: Sequence[Trial], study_rate: float) -> list[dict]:
     return rows
 
 
-def publish(study: Study, found: Sequence[Trial], store: Store) -> None:
+def named(study: Study) -> Study:
+    """The study under the name that its sweeps have in MLflow."""
+    return replace(study, name=f"{study.name}-sweep")
+
+
+def publish(study: Study, grid: Grid, found: Sequence[Trial], store: Store) -> None:
     """``studies/<study>/sweep/<modality>.json``: its newest trials and the verdict on them."""
     here = store.root / folder(study.name)
     here.mkdir(parents=True, exist_ok=True)
     for modality in dict.fromkeys(trial.modality for trial in found):
         own = [trial for trial in found if trial.modality == modality]
         table = {
+            "grid": dataclasses.asdict(grid),
             "trials": [{**dataclasses.asdict(t), "stopped": t.stopped} for t in own],
             "verdicts": verdicts(own, study.optimizer.peak_lr),
         }
@@ -175,6 +181,17 @@ def published(study: str, store: Store) -> list[dict]:
             excess = None if nats is None else nats - verdict["nats_per_token"]
             rows.append({**row, "excess": excess, "note": _note(row, verdict)})
     return rows
+
+
+def grids(study: str, store: Store) -> list[Grid]:
+    """The grids that a study's published trials are of."""
+    paths = sorted(store.gather(folder(study)).glob("*.json"))
+    found = [json.loads(path.read_text(encoding="utf-8"))["grid"] for path in paths]
+    return list(dict.fromkeys(_grid(**values) for values in found))
+
+
+def _grid(rates: list[float], modalities: list[str], hours: float | None) -> Grid:
+    return Grid(rates=tuple(rates), modalities=tuple(modalities), hours=hours)
 
 
 def folder(study: str) -> str:

@@ -29,12 +29,11 @@ def sweep_study(
     from ray_slm.tracking import Mirror
 
     trials, tokens = sweep.trials(study, grid), sweep.token_stages(study, grid)
-    named = dataclasses.replace(study, name=f"{study.name}-sweep")
     store.root.mkdir(parents=True, exist_ok=True)
     with lease.held(store.lease_entries, store.location) as held:
         store = dataclasses.replace(store, fence=held.number)
         site = Site(store, places)
-        with Mirror(named, trials, store, tracking_uri) as mirror:
+        with Mirror(sweep.named(study), trials, store, tracking_uri) as mirror:
             with ray_backend(site, [*tokens, *trials]) as backend:
                 outcome = runner.run(tokens, store, backend, terminal.ProgressReport(store))
                 for name, error in outcome.failed.items():
@@ -42,7 +41,7 @@ def sweep_study(
                 from ray_slm.cluster.sweep import sweep as run_trials  # reads the session's setup
 
                 found = run_trials(trials, site, 1 / sweep.VALIDATIONS)
-            sweep.publish(study, found, store)
+            sweep.publish(study, grid, found, store)
             mirror.conclude(store.root / sweep.folder(study.name))
         publish(study, store)
     return found

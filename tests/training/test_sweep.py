@@ -101,8 +101,10 @@ def test_what_was_tried_is_published_by_modality(tmp_path):
     assert sweep.published("smoke", store) == []
     best, early, lost = trial(2e-3, 2.0), trial(5e-4, 2.5, tokens=100), trial(8e-3, None, tokens=9)
     other = trial(1e-3, 3.0, modality="phone-raw")
-    sweep.publish(STUDY, [best, early, lost, other], store)
-    sweep.publish(STUDY, [replace(other, nats_per_token=2.5)], store)  # one modality again
+    both, one = Grid(rates=RATES), Grid(rates=RATES, modalities=("phone-raw",), hours=0.5)
+    sweep.publish(STUDY, both, [best, early, lost, other], store)
+    sweep.publish(STUDY, one, [replace(other, nats_per_token=2.5)], store)  # one modality again
+    assert sweep.grids("smoke", store) == [one, both]
     rows = {(r["modality"], r["peak_lr"]): r for r in sweep.published("smoke", store)}
     assert [(r["excess"], r["note"]) for r in rows.values()] == [
         (0.0, "best, at the edge of the grid"),
@@ -148,6 +150,12 @@ def test_a_sweep_on_ray_ends_with_a_table_records_mlflow_and_a_page(tmp_path, pl
     names = {f"text-raw lr-{rate:g}" for rate in rates}
     assert {name for name, _, _ in runs} == {"smoke-sweep", *names}
     assert {rate for _, _, rate in runs if rate} == {str(rate) for rate in rates}
+    again = tmp_path / "again.db"  # another store of MLflow's is brought up to date
+    synced = smoke.call("sync", "smoke", tmp_path, "--tracking-uri", f"sqlite:///{again}")
+    assert synced.returncode == 0, synced.stderr
+    command[-1] = str(again)
+    sent = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert sorted(run for run in sent if run[0] != "smoke") == sorted(runs)
     status = {name: status for name, status, _ in runs}
     assert status.pop("smoke-sweep") == "FINISHED"
     assert set(status.values()) <= {"FINISHED", "KILLED"}
