@@ -43,6 +43,7 @@ class Catalog:
 
     dated: str
     region: str
+    spot_source: str
     instances: Mapping[str, Instance]
     object_gb_month: float
     disk_gb_month: float
@@ -66,6 +67,7 @@ def read_catalog(prices: Path = PRICES, rates: Path = RATES) -> Catalog:
         return Catalog(
             dated=money["dated"],
             region=money["region"],
+            spot_source=money["spot_source"],
             instances=instances,
             object_gb_month=money["storage"]["object"],
             disk_gb_month=money["storage"]["disk"],

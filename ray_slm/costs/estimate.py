@@ -51,6 +51,7 @@ class Estimate(NamedTuple):
     storage_month: float  # dollars for a month of what is kept
     timeline: Timeline
     dated: str
+    spot_source: str
     sources: tuple[str, ...]
 
 
@@ -94,6 +95,7 @@ def estimate(study: Study, stages: Sequence[Stage], cluster: Cluster, catalog: C
         storage_month=stored * catalog.object_gb_month,
         timeline=timeline,
         dated=catalog.dated,
+        spot_source=catalog.spot_source,
         sources=_sources(cluster, catalog),
     )
 

@@ -51,7 +51,9 @@ def as_text(study: Study, found: Estimate) -> str:
         "",
         gantt.text(found.timeline, terminal_width()),
         "",
-        f"prices of {found.dated} (planning figures: look yours up, pass --prices); speed:",
+        f"prices of {found.dated} (planning figures: look yours up, pass --prices)",
+        f"  spot: {found.spot_source}",
+        "speed:",
         *(f"  {source}" for source in found.sources),
     ]
     return "\n".join(lines)

@@ -184,7 +184,14 @@ def test_the_command_prints_a_table_json_and_a_picture(tmp_path):
     words = ["plan", "laptop", "--cluster", str(CLUSTER), "--gantt", str(picture)]
     printed = runner.invoke(app, words)
     assert printed.exit_code == 0, printed.output
-    for part in ("phone-repeat", "on demand", "GPUs at work", "prices of", "####"):
+    for part in (
+        "phone-repeat",
+        "on demand",
+        "GPUs at work",
+        "prices of",
+        "####",
+        CATALOG.spot_source,
+    ):
         assert part in printed.output
     rows = json.loads(runner.invoke(app, [*words, "--json"]).output)
     assert rows["on_demand"] > 0
@@ -243,6 +250,7 @@ def test_ones_own_machines_cost_nothing_and_are_fast_as_their_label_says(tmp_pat
         ('"A100-40G"', '"Z100"', "Z100"),
         ("[storage]", "[storage", "prices.toml"),
         ('dated = "2026-11-21"', "", "dated"),
+        ("spot_source", "source", "spot_source"),
     ],
 )
 def test_a_damaged_price_file_says_what_is_wrong(old, new, message, tmp_path):
