@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import timeseries
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from dashboards.make import BOARDS, HERE, board_json, path_of, written
 from ray_slm.cluster.metrics import METRICS
@@ -40,6 +44,39 @@ def queries():
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
 def test_the_files_are_what_make_writes(board):
     assert path_of(board).read_text() == written(board)
+
+
+def lost(found, known, where="board"):
+    """What of ``found`` Grafana's models did not know and left out of ``known``."""
+    if isinstance(found, dict):
+        for name, value in found.items():
+            inside = f"{where}.{name}"
+            yield from lost(value, known[name], inside) if name in known else [inside]
+    elif isinstance(found, list):
+        for index, (value, kept) in enumerate(zip(found, known, strict=True)):
+            yield from lost(value, kept, f"{where}[{index}]")
+    elif found != known:
+        yield where
+
+
+def as_grafana_reads(board):
+    """The board through the models that Grafana generates from its own schemas."""
+    plugins.register_default_plugins()
+    read = Dashboard.from_json(json.loads(json.dumps(board)))
+    assert all(isinstance(panel.options, timeseries.Options) for panel in read.panels)
+    return json.loads(json.dumps(read, cls=JSONEncoder))
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
+def test_grafanas_models_know_every_field(board):
+    assert not [*lost(board_json(board), as_grafana_reads(board_json(board)))]
+
+
+def test_they_would_not_know_a_misspelt_one():
+    board = board_json(BOARDS[0])
+    board["panels"][0]["fieldConfig"]["defaults"]["custom"]["drawStile"] = "line"
+    (found,) = lost(board, as_grafana_reads(board))
+    assert found == "board.panels[0].fieldConfig.defaults.custom.drawStile"
 
 
 def test_every_metric_of_a_query_is_emitted_by_us_or_by_ray():
