@@ -153,5 +153,5 @@ def few_note(runs: Sequence[Run]) -> str:
     """A caution where a within-run interval rests on a handful of checkpoints."""
     count = num_checkpoints(runs)
     if len(runs) == 1 and count < FEW_CHECKPOINTS:
-        return f"one run, {count} checkpoints: the interval is rough"
+        return f"{count} checkpoints: the interval is rough"
     return ""

@@ -21,8 +21,8 @@ FACTORS = {
 SCALES = (("points", 1), ("logit", 1), ("skill_lost", -1))  # and the sign of a gain
 SCALE_NAMES = {"points": "points", "logit": "log-odds", "skill_lost": "above-chance skill"}
 SYNTHETIC = (
-    "This is synthetic speech at laptop scale: small models, hours instead of years of audio. "
-    "The numbers are this study's own, not the paper's, and must not be set beside them."
+    "Hours of synthetic speech and small models show the method at work. The numbers are this "
+    "study's own, not the paper's, and must not be set beside them."
 )
 ALWAYS = (
     "Where speech units come from Whisper, they were learned with (weak) supervision by text, "

@@ -55,13 +55,13 @@ def browse(page, profile, *options):
     return [line for line in ran.stderr.splitlines() if ":CONSOLE:" in line]
 
 
-def read_by(script, results, folder):
+def read_by(script, results, folder, *options):
     """What a reader, played by a script, reports."""
     render(results, folder)
     path = folder / "index.html"
     text = re.sub(r"<meta http-equiv=[^>]*>", "", path.read_text())
     path.write_text(text.replace("</body>", f"<script>{script}</script></body>"))
-    lines = browse(path, folder / "profile", "--window-size=1280,2000")
+    lines = browse(path, folder / "profile", *(options or ("--window-size=1280,2000",)))
     return dict(re.findall(r'"([A-Z]+) (.*)", source', "\n".join(lines)))
 
 
@@ -152,3 +152,35 @@ def test_a_narrow_window_scrolls_tables_and_never_the_page(tmp_path):
     lines = browse(frame, tmp_path / "profile", f"--screenshot={tmp_path / 'shot.png'}")
     found = re.findall(r'"OVER (-?\d+)"', "\n".join(lines))
     assert [int(excess) <= 0 for excess in found] == [True]
+
+
+PRINTER = """
+for (const rule of document.styleSheets[0].cssRules) {
+  if (rule.media?.mediaText === "print") rule.media.mediaText = "all";
+  else if (rule.media?.mediaText.startsWith("screen")) rule.media.mediaText = "not all";
+}
+const some = (query) => [...document.querySelectorAll(query)];
+const seen = (query) => some(query).filter((x) => x.checkVisibility()).length;
+const closed = some("details:not(.prompt):not([open]) table");
+console.log(`FOLDED ${closed.filter((x) => x.checkVisibility()).length} of ${closed.length}`);
+console.log(`USELESS ${seen("audio, nav, summary:not(.prompt summary), a.file")}`);
+const edges = some("table, svg").map((x) => x.getBoundingClientRect().right);
+console.log(`WIDEST ${Math.max(...edges)}`);
+console.log(`PAPER ${getComputedStyle(document.body).backgroundColor}`);
+"""
+PRINTABLE_PIXELS = 688  # of A4 between the page's margins
+
+
+def test_in_print_everything_is_unfolded_fits_the_paper_and_is_dark_on_white(tmp_path):
+    said = read_by(
+        PRINTER,
+        audible(made_up(), tmp_path),
+        tmp_path,
+        f"--window-size={PRINTABLE_PIXELS},2000",
+        "--blink-settings=preferredColorScheme=0",
+    )
+    shown, _, closed = said["FOLDED"].split()
+    assert int(shown) == int(closed) > 5
+    assert said["USELESS"] == "0"
+    assert float(said["WIDEST"]) <= PRINTABLE_PIXELS
+    assert said["PAPER"] == "rgb(255, 255, 255)"
