@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ray_slm import parquet, token_index
+from ray_slm.corpora.finish import refuse_too_many
 from ray_slm.corpora.utterance import SAMPLE_RATE_HZ
 from ray_slm.token_shards import (
     CHUNK_ROWS,
@@ -30,33 +31,36 @@ QUARANTINE = "quarantine.jsonl"
 SORTING = ".sorting-"
 
 
-def finish(out: Path, corpus: Path, vocab_size: int) -> dict[str, object]:
+def finish(
+    out: Path, corpus: Path, vocab_size: int, max_bad_fraction: float = 1.0
+) -> dict[str, object]:
     """Check all shards together, join the quarantine, write who is where; the summary.
 
     ``corpus`` is what was tokenized.  Raises ValueError naming the shard that is missing or bad,
-    or the id that stands in two.
+    or the id that stands in two; its kind QuarantineLimitError when one reason took more than
+    ``max_bad_fraction`` of the utterances.
     """
     if not 0 < vocab_size <= MAX_VOCAB_SIZE:
         raise ValueError(f"vocab_size is {vocab_size}: ids of 16 bits allow {MAX_VOCAB_SIZE}")
     _remove_drafts(out)
     num_shards = len(list((out / "quarantine").glob("shard-*.jsonl")))
-    reasons: Counter[str] = Counter()
+    refused = _Refused(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=SORTING) as scratch:
         splits: dict[str, _Split] = {}
         for shard in range(num_shards):
-            refused = _refused(out, shard)
-            reasons.update(one["reason"] for one in refused)
-            for rows in token_index.kept(corpus, shard, (one["id"] for one in refused)):
+            for rows in token_index.kept(corpus, shard, refused.ids(shard)):
                 if rows.split not in splits:
                     splits[rows.split] = _Split(out, rows.split, vocab_size, Path(scratch))
                 splits[rows.split].add(shard, rows.table)
         of_splits = {name: splits[name].settle() for name in sorted(splits)}
     quarantined = (quarantine_path(out, shard).read_bytes() for shard in range(num_shards))
     write_whole(out / QUARANTINE, b"".join(quarantined))
+    num_out = sum(split.num_utterances for split in splits.values())
+    refused.refuse_too_many(num_out, max_bad_fraction)
     summary: dict[str, object] = {
         "vocab_size": vocab_size,
         "num_shards": num_shards,
-        "quarantined": dict(sorted(reasons.items())),
+        "quarantined": dict(sorted(refused.reasons.items())),
         "splits": of_splits,
     }
     write_whole(out / SUMMARY, (json.dumps(summary, indent=2, sort_keys=True) + "\n").encode())
@@ -71,11 +75,31 @@ def _remove_drafts(out: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _refused(out: Path, shard: int) -> list[dict[str, str]]:
-    path = quarantine_path(out, shard)
-    if not path.is_file():
-        raise ValueError(f"{out}: shard {shard} is not tokenized, later ones are; run again")
-    return [json.loads(line) for line in path.read_text().splitlines()]
+class _Refused:
+    """Whom the shards refused, counted by reason."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self.reasons: Counter[str] = Counter()
+        self._examples: dict[str, dict[str, str]] = {}
+
+    def ids(self, shard: int) -> list[str]:
+        """Those of a shard, which is counted with this."""
+        path = quarantine_path(self._out, shard)
+        if not path.is_file():
+            raise ValueError(
+                f"{self._out}: shard {shard} is not tokenized, later ones are; run again"
+            )
+        refused = [json.loads(line) for line in path.read_text().splitlines()]
+        for one in refused:
+            self.reasons[one["reason"]] += 1
+            self._examples.setdefault(one["reason"], one)
+        return [one["id"] for one in refused]
+
+    def refuse_too_many(self, num_out: int, max_bad_fraction: float) -> None:
+        """Raise QuarantineLimitError, ``num_out`` utterances having come through."""
+        candidates = num_out + self.reasons.total()
+        refuse_too_many(self._out, self.reasons, self._examples, candidates, max_bad_fraction)
 
 
 class _Split:
@@ -87,10 +111,11 @@ class _Split:
         shards = [int(path.name.split(".")[0].removeprefix("shard-")) for path in paths]
         self._num_tokens = sum(check_shard(out, split, one, vocab_size) for one in shards)
         self._sizes = dict(zip(shards, map(parquet.num_rows, paths), strict=True))
+        self.num_utterances = sum(self._sizes.values())
         self._found: Counter[int] = Counter()
         folder = scratch / split
         folder.mkdir()
-        self._sorting = token_index.Sorting(folder, sum(self._sizes.values()))
+        self._sorting = token_index.Sorting(folder, self.num_utterances)
         self._ids = hashlib.sha256()
         self._last, self._num_samples = "", 0
 
@@ -114,7 +139,7 @@ class _Split:
         token_index.write_utterances(target, map(self._counted, self._sorting.in_order()))
         return {
             "shards": sorted(self._sizes),
-            "num_utterances": sum(self._sizes.values()),
+            "num_utterances": self.num_utterances,
             "num_tokens": self._num_tokens,
             "seconds": self._num_samples / SAMPLE_RATE_HZ,
             "ids_sha256": self._ids.hexdigest(),

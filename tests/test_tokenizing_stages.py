@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from ray_slm import recipes
-from ray_slm.corpora.utterance import shard_of, write_utterances
-from ray_slm.modalities import phone_repeat, text_bpe
+from ray_slm.corpora.utterance import read_shard, shard_of, write_utterances
+from ray_slm.errors import QuarantineLimitError, exit_code
+from ray_slm.modalities import phone_raw, phone_repeat, text_bpe
 from ray_slm.modalities.derived_units import DedupUnits, UnitBpe
 from ray_slm.modalities.speech_units import SpeechUnits
 from ray_slm.pace import read_pace
@@ -30,6 +31,7 @@ class Tones:
     """Stands for the corpus that the fixture writes."""
 
     num_shards: int = NUM_SHARDS
+    max_bad_fraction: float = 0.1
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +117,36 @@ def test_a_codebook_fitted_in_pieces_is_that_fitted_in_one_go(made, monkeypatch)
     assert (whole / path.name).read_bytes() == path.read_bytes()
     assert summary == expected
     assert {"pnmi", "speaker_nmi", "usage_entropy"} <= summary.keys()
+
+
+def without_alignment(root, num_utterances):
+    for shard in range(NUM_SHARDS):
+        found = read_shard(root, shard)
+        chosen = {u.id for u in found[: num_utterances // NUM_SHARDS]}
+        bare = [dataclasses.replace(u, phones=(), ends=()) if u.id in chosen else u for u in found]
+        write_utterances(root, shard, bare)
+
+
+def test_a_modality_may_refuse_as_much_of_a_corpus_as_the_corpus_tolerates(made):
+    site, corpus, _ = made
+    without_alignment(site.store.path(corpus.address), 9)
+    stage = token_stages("phones", phone_raw.MODALITY.stream, {"corpus": corpus}, 0.0)
+    run(stage.stages, site)
+    (tokens,) = stage.stages
+    assert site.store.record(tokens.address)["summary"]["quarantined"] == {"NO_PHONES": 9}
+
+
+def test_a_modality_that_refuses_more_ends_with_exit_code_3_and_leaves_no_record(made):
+    site, corpus, _ = made
+    without_alignment(site.store.path(corpus.address), 12)
+    (tokens,) = token_stages("phones", phone_raw.MODALITY.stream, {"corpus": corpus}, 0.0).stages
+    for _ in range(2):  # running again changes nothing
+        with pytest.raises(QuarantineLimitError, match=r"12 of 90 .* NO_PHONES, more") as error:
+            run([tokens], site)
+        assert exit_code(error.value) == 3
+        assert not site.store.has(tokens.address)
+    lines = (site.store.path(tokens.address) / "quarantine.jsonl").read_text().splitlines()
+    assert len(lines) == 12
 
 
 def test_a_killed_tokenizing_goes_on_with_what_it_lacks(made):

@@ -12,7 +12,10 @@ from typing import Protocol
 
 
 class Corpus(Protocol):
-    """A frozen dataclass with these members; ``max_bad_fraction`` is per quarantine reason."""
+    """A frozen dataclass with these members.
+
+    ``max_bad_fraction`` is per quarantine reason, of preparing and of each tokenizing.
+    """
 
     @property
     def name(self) -> str:

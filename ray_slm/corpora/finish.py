@@ -9,7 +9,7 @@ import collections
 import dataclasses
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -57,7 +57,7 @@ def finish(folder: Path, *, candidates: int, max_bad_fraction: float) -> dict[st
             books.add(shard, merged)
     draft.replace(folder / QUARANTINE)
     books.refuse_unsound(candidates)
-    books.refuse_too_many(candidates, max_bad_fraction)
+    refuse_too_many(folder, books.reasons, books.examples, candidates, max_bad_fraction)
     books.refuse_another_lexicon(candidates)
     summary: dict[str, object] = {
         "num_shards": books.num_shards,
@@ -69,6 +69,24 @@ def finish(folder: Path, *, candidates: int, max_bad_fraction: float) -> dict[st
     }
     _write(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
     return summary
+
+
+def refuse_too_many(
+    folder: Path,
+    reasons: Mapping[str, int],
+    examples: Mapping[str, Mapping[str, str]],
+    candidates: int,
+    max_bad_fraction: float,
+) -> None:
+    """Raise QuarantineLimitError when one reason took more than that share of the candidates."""
+    for reason, count in reasons.items():
+        if count > max_bad_fraction * candidates:
+            example = examples[reason]
+            raise QuarantineLimitError(
+                f"{folder}: {count} of {candidates} candidates were left out as {reason}, more "
+                f"than the {max_bad_fraction:.2%} allowed; one is {example['id']}: "
+                f"{example['detail']}; mend the cause, or raise the corpus's max_bad_fraction"
+            )
 
 
 def _write(path: Path, text: str) -> None:
@@ -85,7 +103,7 @@ class _Books:
         self.num_utterances = 0
         self.aligned_by: set[str] = set()
         self.reasons: collections.Counter[str] = collections.Counter()
-        self._examples: dict[str, dict[str, str]] = {}
+        self.examples: dict[str, dict[str, str]] = {}  # the first of each reason
         self._unknown_phones: collections.Counter[str] = collections.Counter()
         self._twice: list[str] = []
         self._sums: dict[str, collections.Counter[str]] = {}
@@ -101,7 +119,7 @@ class _Books:
         merged.writelines(json.dumps(q) + "\n" for q in left_out)
         for q in left_out:
             self.reasons[q["reason"]] += 1
-            self._examples.setdefault(q["reason"], q)
+            self.examples.setdefault(q["reason"], q)
             self._unknown_phones[q["detail"]] += q["reason"] == UNKNOWN_PHONE
         for row in rows:
             self._add_row(row)
@@ -125,18 +143,6 @@ class _Books:
             raise ValueError(
                 f"{self._folder}: {problem}; delete the folder and prepare the corpus again"
             )
-
-    def refuse_too_many(self, candidates: int, max_bad_fraction: float) -> None:
-        """Raise QuarantineLimitError when one reason took more than that."""
-        for reason, count in self.reasons.items():
-            if count > max_bad_fraction * candidates:
-                example = self._examples[reason]
-                raise QuarantineLimitError(
-                    f"{self._folder}: {count} of {candidates} candidates were left out as "
-                    f"{reason}, more than the {max_bad_fraction:.2%} allowed; one is "
-                    f"{example['id']}: {example['detail']}; mend the cause, or raise "
-                    "max_bad_fraction"
-                )
 
     def refuse_another_lexicon(self, candidates: int) -> None:
         """Raise QuarantineLimitError when one unknown symbol is in too many alignments."""

@@ -24,7 +24,7 @@ from ray_slm.corpora.utterance import (
 )
 from ray_slm.modalities.modality import DerivedStream, FittedStream, Form, Tokenizer
 from ray_slm.pace import Pacer
-from ray_slm.recipes import FitVocabulary, Tokenize
+from ray_slm.recipes import FitVocabulary, PrepareCorpus, Tokenize
 from ray_slm.scheduling.stage import Stage
 from ray_slm.stages.site import Site, made_with
 from ray_slm.token_shards import ShardCounts, Source, is_tokenized, tokenize_shard
@@ -104,12 +104,22 @@ def tokenize_one(stage: Stage, site: Site, tokenizer: Tokenizer, shard: int) -> 
 
 
 def finish(stage: Stage, site: Site, vocab_size: int) -> None:
-    """Check that every shard is there, sum up, and commit."""
+    """Check that every shard is there, sum up, and commit.
+
+    Raises QuarantineLimitError when one reason took more of a corpus than it tolerates.
+    """
     missing = missing_shards(stage, site)
     assert not missing, f"{stage.address} lacks the shards {missing}"
     corpus = _tables(stage, site)
-    summary = token_finish.finish(site.store.path(stage.address), corpus, vocab_size)
+    out, most = site.store.path(stage.address), _max_bad_fraction(stage)
+    summary = token_finish.finish(out, corpus, vocab_size, most)
     site.store.commit(stage, summary=summary, made=made_with())
+
+
+def _max_bad_fraction(stage: Stage) -> float:
+    """The corpus's own; items may lack what a modality reads, and their task counts them."""
+    source = stage.inputs["corpus"].stage.recipe
+    return source.corpus.max_bad_fraction if isinstance(source, PrepareCorpus) else 1.0
 
 
 def pacer(stage: Stage, site: Site, shards: list[int]) -> Pacer:

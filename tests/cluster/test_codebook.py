@@ -31,6 +31,7 @@ class Tones:
     """Stands for the corpus that the test writes."""
 
     num_shards: int = 1
+    max_bad_fraction: float = 0.0
 
 
 @pytest.fixture(scope="module")
