@@ -115,7 +115,7 @@ class _Split:
         self._found: Counter[int] = Counter()
         folder = scratch / split
         folder.mkdir()
-        self._sorting = token_index.Sorting(folder, self.num_utterances)
+        self._sorting = token_index.Sorting(folder)
         self._ids = hashlib.sha256()
         self._last, self._num_samples = "", 0
 

@@ -6,6 +6,7 @@ Legend: N utterances of a split, B of one shard.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,7 @@ LENGTH_ENCODINGS = {"num_tokens": "BYTE_STREAM_SPLIT"}  # high bytes are much al
 COMPRESSION = "zstd"
 ROWS_AT_ONCE = 4_096
 RUN_ROWS = 16_384  # bounds the memory; ten million ids are some 600 runs
+SAMPLES_PER_RUN = 64  # ids that tell where to cut
 
 
 class Rows(NamedTuple):
@@ -45,32 +47,26 @@ def kept(corpus: Path, shard: int, refused: Iterable[str]) -> Iterator[Rows]:
             yield Rows(split, own.select(SCHEMA.names))
 
 
-class Run(NamedTuple):
-    """A file of sorted rows, and where in it each range of ids begins."""
-
-    path: Path
-    bounds: list[int]
-
-
 class Sorting:
     """Puts the utterances of all shards into the order of their ids, in bounded memory.
 
     Sorted runs are laid down in ``folder``; then one range of ids after the other is taken from
-    all of them.  ``total`` is how many will come; shards being dealt by a hash, the first run
-    tells where to cut.
+    all of them.  Ids sampled from every run tell where to cut: a single run may be of one part
+    of the ids only.
     """
 
-    def __init__(self, folder: Path, total: int) -> None:
-        self._folder, self._num_ranges = folder, max(1, math.ceil(total / RUN_ROWS))
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._waiting: list[pa.Table] = []
-        self._num_waiting = 0
-        self._runs: list[Run] = []
-        self._edges: list[str] = []
+        self._num_waiting = self._num_rows = 0
+        self._runs: list[Path] = []
+        self._samples: list[pa.Array] = []
 
     def add(self, rows: pa.Table) -> None:
         """Some more rows."""
         self._waiting.append(rows)
         self._num_waiting += len(rows)
+        self._num_rows += len(rows)
         if self._num_waiting >= RUN_ROWS:
             self._lay_down()
 
@@ -78,30 +74,50 @@ class Sorting:
         """All rows, sorted by id, some at a time."""
         if self._waiting:
             self._lay_down()
-        for number in range(self._num_ranges):
-            table = pa.concat_tables(_part(run, number) for run in self._runs)
+        edges = self._edges()
+        bounds = [_bounds(_mapped(run), edges) for run in self._runs]
+        for number in range(len(edges) + 1):
+            parts = (
+                _mapped(run).slice(of_run[number], of_run[number + 1] - of_run[number])
+                for run, of_run in zip(self._runs, bounds, strict=True)
+            )
+            table = pa.concat_tables(parts)
             if len(table):
                 yield table.sort_by("id").combine_chunks()
+                pa.default_memory_pool().release_unused()
 
     def _lay_down(self) -> None:
         table = pa.concat_tables(self._waiting).sort_by("id").combine_chunks()
         self._waiting, self._num_waiting = [], 0
-        ids, cuts = table["id"].combine_chunks(), self._num_ranges
-        if not self._runs:
-            self._edges = [ids[len(ids) * cut // cuts].as_py() for cut in range(1, cuts)]
         path = self._folder / f"run-{len(self._runs):05d}.arrow"
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
             writer.write_table(table)
-        inner = (pc.sum(pc.less(ids, edge)).as_py() for edge in self._edges)
-        self._runs.append(Run(path, [0, *inner, len(ids)]))
+        self._runs.append(path)
+        step = max(1, RUN_ROWS // SAMPLES_PER_RUN)
+        some = pa.array(range(step // 2, len(table), step), pa.int64())
+        self._samples.append(table["id"].combine_chunks().take(some))
         pa.default_memory_pool().release_unused()
 
+    def _edges(self) -> list[str]:
+        """Where to cut all ids into ranges of some ``RUN_ROWS``."""
+        num_ranges = math.ceil(self._num_rows / RUN_ROWS)
+        if num_ranges < 2:
+            return []
+        samples = pa.concat_arrays(self._samples).sort()
+        return [samples[len(samples) * cut // num_ranges].as_py() for cut in range(1, num_ranges)]
 
-def _part(run: Run, number: int) -> pa.Table:
-    """The rows of one range, mapped, so that the others are not read."""
-    first, last = run.bounds[number : number + 2]
-    with pa.memory_map(str(run.path)) as file:
-        return pa.ipc.open_file(file).read_all().slice(first, last - first)
+
+def _mapped(run: Path) -> pa.Table:
+    """The rows of a run; only those that are used are read."""
+    with pa.memory_map(str(run)) as file:
+        return pa.ipc.open_file(file).read_all()
+
+
+def _bounds(run: pa.Table, edges: Sequence[str]) -> list[int]:
+    """Where in a run each range begins, and its end."""
+    ids = run["id"].combine_chunks()
+    inner = (bisect_left(range(len(ids)), edge, key=lambda i: ids[i].as_py()) for edge in edges)
+    return [0, *inner, len(ids)]
 
 
 def write_utterances(path: Path, tables: Iterable[pa.Table]) -> None:

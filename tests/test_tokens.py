@@ -350,6 +350,22 @@ def test_ids_are_put_in_order_whatever_fits_into_memory(corpus, tmp_path, monkey
     assert not [path for path in files_of(tmp_path / "runs") if path.suffix == ".arrow"]
 
 
+def test_no_more_than_two_runs_are_ever_held_though_a_run_is_of_few_of_the_ids(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(token_index, "RUN_ROWS", 100)
+    monkeypatch.setattr(token_index, "SAMPLES_PER_RUN", 10)
+    sorting = token_index.Sorting(tmp_path)
+    ids = [f"a-{i:04d}" for i in range(3_000)]
+    for shard in (ids[::2], ids[1::2]):  # sorted inside, as a corpus is: a run is a tenth of it
+        for first in range(0, len(shard), 50):
+            some = shard[first : first + 50]
+            sorting.add(pa.table([some, range(len(some))], schema=token_index.SCHEMA))
+    ordered = list(sorting.in_order())
+    assert pa.concat_tables(ordered)["id"].to_pylist() == ids
+    assert max(map(len, ordered)) <= 200
+
+
 def test_ids_that_are_not_sorted_are_refused(tmp_path):
     writer = ShardWriter(tmp_path, "train", 0)
     with pytest.raises(AssertionError, match="not sorted after b"):
