@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from ray_slm.tasks.recorded import digest_of_files, refuse_doubled, slug
 from ray_slm.tasks.task import Items, Pair
-from ray_slm.tasks.written import Sides, plainly
+from ray_slm.tasks.written import sides_of
 
 FIELDS = ("sentence_good", "sentence_bad", "linguistics_term", "UID", "pairID")
 
@@ -50,11 +50,11 @@ class Blimp:
             except json.JSONDecodeError as error:
                 raise ValueError(f"{path}:{number}: not JSON: {error}") from error
             lacking = [field for field in FIELDS if not str(row.get(field, ""))]
-            if lacking or row["sentence_good"] == row["sentence_bad"]:
-                raise ValueError(
-                    f"{path}:{number}: {lacking or 'both sentences'} are empty or equal"
-                )
-            sides = plainly(Sides(row["sentence_good"], row["sentence_bad"]), self.plain)
+            if lacking:
+                raise ValueError(f"{path}:{number}: {', '.join(lacking)}: missing or empty")
+            sides = sides_of(
+                f"{path}:{number}", row["sentence_good"], row["sentence_bad"], plain=self.plain
+            )
             found.append(
                 Pair(
                     id=f"{self.name}-{slug(row['UID'])}-{slug(str(row['pairID']))}",

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from ray_slm.tasks.recorded import digest_of_files, read_table, refuse_doubled, slug
 from ray_slm.tasks.task import Items, Pair
-from ray_slm.tasks.written import Sides, plainly
+from ray_slm.tasks.written import sides_of
 
 _TOLD = tuple(f"InputSentence{i}" for i in range(1, 5))
 _ENDINGS = ("RandomFifthSentenceQuiz1", "RandomFifthSentenceQuiz2")
@@ -51,8 +51,11 @@ class StoryCloze:
         pairs = []
         for number, (row, other) in enumerate(zip(rows, self._others(rows, right), strict=True)):
             told = [row[column] for column in _TOLD]
-            sides = Sides(" ".join([*told, right[number]]), " ".join([*told, other]))
-            sides = plainly(sides, self.plain)
+            item = f"{path}: {row['InputStoryid']}"
+            if not all(text.strip() for text in (*told, right[number], other)):
+                raise ValueError(f"{item}: a sentence or an ending is empty")
+            texts = (" ".join([*told, ending]) for ending in (right[number], other))
+            sides = sides_of(item, *texts, plain=self.plain)
             pairs.append(
                 Pair(
                     id=f"{self.name}-{slug(row['InputStoryid'])}",

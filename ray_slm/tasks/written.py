@@ -17,9 +17,14 @@ class Sides(NamedTuple):
     negative: str
 
 
-def plainly(sides: Sides, plain: bool) -> Sides:
-    """Both texts, in lower case and without marks where that is asked for."""
-    if not plain:
-        return sides
-    words = (" ".join(_MARKS.sub(" ", text.lower()).split()) for text in sides)
-    return Sides(*words)
+def sides_of(item: str, positive: str, negative: str, *, plain: bool) -> Sides:
+    """Both texts, in lower case and without marks where that is asked for.
+
+    Raises ValueError naming ``item`` where a text is empty or both are equal: nothing to decide.
+    """
+    texts: tuple[str, ...] = (positive, negative)
+    if plain:
+        texts = tuple(" ".join(_MARKS.sub(" ", text.lower()).split()) for text in texts)
+    if not all(text.strip() for text in texts) or texts[0] == texts[1]:
+        raise ValueError(f"{item}: a text is empty, or both are equal: {texts[0]!r}, {texts[1]!r}")
+    return Sides(*texts)

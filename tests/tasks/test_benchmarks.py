@@ -140,6 +140,41 @@ def test_written_stories_have_the_right_ending_and_another(tmp_path):
     assert plain.startswith("sentence 1 of story a sentence 2")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: [*rows, rows[1]], "duplicate 1-x"),
+        (lambda rows: [{**rows[0], "AnswerRightEnding": "3"}, *rows[1:]], "0-x: .* is '3'"),
+        (lambda rows: [{**rows[0], "InputSentence3": " "}, *rows[1:]], "0-x: .* is empty"),
+        (
+            lambda rows: [
+                *rows[:2],
+                {**rows[2], "RandomFifthSentenceQuiz1": rows[2]["RandomFifthSentenceQuiz2"]},
+            ],
+            "2-x: .* equal",
+        ),
+        (lambda rows: [{k: v for k, v in r.items() if k != "InputStoryid"} for r in rows], "Story"),
+    ],
+    ids=["doubled", "neither", "empty", "equal", "column"],
+)
+def test_written_stories_that_cannot_be_decided_are_refused_by_name(tmp_path, change, message):
+    file = published.story_cloze(tmp_path) / "cloze_test.csv"
+    published.write_csv(file, change(read(file)))
+    with pytest.raises(ValueError, match=message):
+        StoryCloze().read(tmp_path)
+
+
+def test_sentences_that_differ_in_marks_alone_are_refused_where_marks_are_dropped(tmp_path):
+    folder = published.blimp(tmp_path)
+    path = folder / "wh_island.jsonl"
+    first, *others = (json.loads(line) for line in path.read_text().splitlines())
+    alike = {**first, "sentence_bad": first["sentence_good"].replace("can't", "Can't,")}
+    path.write_text("\n".join(json.dumps(row) for row in (*others, alike)))
+    assert len(Blimp().read(folder).pairs) == 8
+    with pytest.raises(ValueError, match=r"wh_island\.jsonl:4: .* equal"):
+        Blimp(plain=True).read(folder)
+
+
 def test_blimp_reads_a_file_per_paradigm(tmp_path):
     folder = published.blimp(tmp_path)
     pairs = Blimp().read(folder).pairs
