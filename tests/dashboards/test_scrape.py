@@ -5,8 +5,10 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
@@ -66,9 +68,13 @@ def configuration(folder):
 
 
 @pytest.fixture(scope="module")
-def server(places, tmp_path_factory):
+def server(places):
     """Prometheus after a smoke study that it watched."""
-    folder = tmp_path_factory.mktemp("h")
+    with tempfile.TemporaryDirectory(prefix="rs") as short:  # Ray makes sockets below it
+        yield from watched(Path(short))
+
+
+def watched(folder):
     with head(folder) as environment:
         wait_for((folder / "ray" / "prom_metrics_service_discovery.json").exists)
         with prometheus.scraping(configuration(folder), folder / "data") as address:
