@@ -64,8 +64,9 @@ def test_the_order_of_gold_rows_changes_no_pair(tmp_path):
         assert set(one.recordings) == set(other.recordings)
 
 
-def test_sentences_join_on_type_subtype_id_and_voice(tmp_path):
-    made = SENTENCES.recorded(published.zerospeech(tmp_path))
+@pytest.mark.parametrize("name", ["zerospeech-sblimp", "babyslm-syntactic"])
+def test_sentences_join_on_type_subtype_id_and_voice(tmp_path, name):
+    made = TASKS[name].recorded(published.zerospeech(tmp_path))
     assert {(p.type, p.subtype, p.positive, p.negative) for p in made.pairs} == set(
         published.SENTENCES
     )
