@@ -113,7 +113,7 @@ def _with_continuations(found: Results, stage: Stage, store: Store) -> Results:
 
 
 def _about(stage: Stage, recipe: Report) -> dict[str, object]:
-    """The study in words, and whether its speech was synthesized."""
+    """The study in words, whether its speech was synthesized, and whether it made its items."""
     tasks = [items.recipe for _, items in results.stages_of(stage, "items")]
     corpora = [corpus.recipe for _, corpus in results.stages_of(stage, "corpus")]
     return {
@@ -121,6 +121,9 @@ def _about(stage: Stage, recipe: Report) -> dict[str, object]:
         "question": recipe.question,
         "notice": recipe.notice,
         "task_titles": {t.task.name: t.task.title for t in tasks if isinstance(t, PrepareItems)},
+        "made_items": any(
+            isinstance(t, PrepareItems) and not hasattr(t.task, "place") for t in tasks
+        ),
         "synthetic": any(
             isinstance(c, PrepareCorpus) and isinstance(c.corpus, LaptopCorpus) for c in corpora
         ),

@@ -121,6 +121,14 @@ def test_warnings_are_on_every_page(document):
         assert words in document.text
 
 
+def test_items_of_a_published_benchmark_are_not_called_made_up():
+    results = made_up()
+    caveat = "made for this study in the style of the published benchmarks"
+    assert caveat in html(results)
+    published = {**results.study, "made_items": False}
+    assert caveat not in html(results._replace(study=published))
+
+
 def test_a_whole_study_has_no_hole():
     document = page(made_up())
     assert "Not run" not in document.text
