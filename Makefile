@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROOT ?= runs
 STUDY ?= laptop
+# One process for Ray's tests, one for all others.
+PYTEST := $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: setup study test test-all check oracle clean
 
@@ -18,10 +20,10 @@ study: setup
 	$(BIN)/ray-slm run $(STUDY) --root $(ROOT)
 
 test: setup
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-all: setup
-	$(BIN)/pytest -m 'not oracle'
+	$(PYTEST) -m 'not oracle'
 
 check: setup
 	$(BIN)/ruff check .
