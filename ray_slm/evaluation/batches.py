@@ -95,8 +95,8 @@ def _num_common(one: np.ndarray, other: np.ndarray) -> int:
 
 
 def padded_length(num_columns: int) -> int:
-    """The next multiple of a step that is at most an eighth of the length, and at least 2."""
-    step = max(2, 1 << max(0, num_columns.bit_length() - 4))
+    """The next multiple of a step that is at most a sixteenth of the length, and at least 2."""
+    step = max(2, 1 << max(0, num_columns.bit_length() - 5))
     return -(-num_columns // step) * step
 
 
