@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 
 from tests import smoke
 
-# A dead node, which refuses at once, is noticed after some 4 s instead of 25; a busy one has longer.
+# A dead node refuses at once and is noticed after some 4 s instead of 25; a busy one has longer.
 QUICK_TO_NOTICE = {
     "RAY_health_check_initial_delay_ms": "0",
     "RAY_health_check_period_ms": "1000",
