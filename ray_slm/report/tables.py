@@ -33,8 +33,8 @@ class Results(NamedTuple):
 
     ``study`` holds name, question and notice, optionally task_titles (task to printed name) and
     synthetic (False where the corpus is recorded speech) and made_items (False where all items are
-    published ones).  ``made`` maps a heading to text, a list
-    or a mapping.  ``holes`` names the stages that are missing.  An empty frame did not run.
+    published ones).  ``made`` maps a heading to text, a list or a mapping.  ``holes`` names the
+    stages that are missing.  An empty frame did not run.
     """
 
     study: Mapping[str, Any]
