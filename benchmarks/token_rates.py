@@ -4,7 +4,8 @@
 pool that calls the same functions on as many processes.  ``vs_sentencepiece_loop``: Text-BPE
 against SentencePiece called per sentence, ids equal.  ``random_window_reads_vs_parquet``: random
 utterances of a store against the same from Parquet, 4,096 at a time.  ``bytes_per_token``: of the
-50 Hz store, index included.  ``memory_growth``: peak memory for 100k utterances over that for 1k.
+50 Hz store, index included.  ``memory_growth``: peak memory for 100k utterances over that for 1k;
+``memory_growth_from_10k``: over that for 10k, where every chunk is full already.
 """
 
 import argparse
@@ -138,7 +139,7 @@ def main() -> None:
             "random_window_reads_vs_parquet": against_parquet(work, Path(folder)),
             "bytes_per_token": sizes["phone-repeat"],
             "vs_sentencepiece_loop": against_loop(work),
-            "memory_growth": memory_growth(),
+            **memory_growth(),
         }
     if options.json:
         print(json.dumps({"figures": {name: round(x, 3) for name, x in figures.items()}}))

@@ -25,7 +25,7 @@ from ray_slm.token_shards import (
 )
 
 # A megabyte of either; text more, as a look-up begins by hashing all words known so far.
-FORM_ROWS = {Form.TEXT: 8 * CHUNK_ROWS, Form.PHONES: CHUNK_ROWS // 2}
+FORM_ROWS = {Form.TEXT: 4 * CHUNK_ROWS, Form.PHONES: CHUNK_ROWS // 2}
 _FEW_STRINGS = ("split", "phones.list.element")
 
 

@@ -72,7 +72,11 @@ def list_values(lists: pa.Array) -> tuple[pa.Array, np.ndarray]:
 
 def strings(flat: bytes | memoryview, lengths_B: np.ndarray) -> pa.Array:
     """A string array over UTF-8 bytes."""
-    bounds = np.concatenate([[0], np.cumsum(lengths_B, dtype=np.int64)])
+    return strings_between(flat, np.concatenate([[0], np.cumsum(lengths_B, dtype=np.int64)]))
+
+
+def strings_between(flat: bytes | memoryview, bounds: np.ndarray) -> pa.Array:
+    """A string array over UTF-8 bytes; ``bounds`` int64 (B + 1,) is where each begins, the end."""
     return pa.LargeStringArray.from_buffers(
-        len(lengths_B), pa.py_buffer(bounds), pa.py_buffer(flat)
+        len(bounds) - 1, pa.py_buffer(bounds), pa.py_buffer(flat)
     )

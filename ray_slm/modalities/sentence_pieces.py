@@ -23,6 +23,7 @@ MODEL_FILE = "pieces.model"
 SPACE = "\u2581"
 MAX_WORDS = 1 << 16  # distinct words whose pieces are remembered: nearly all of English text
 WORDS_PER_CALL = 32
+WORDS_AT_ONCE = 1 << 16  # whose ids are looked up together
 SENTENCES_PER_CALL = 512  # its lists of Python numbers take 18 times the memory of ids
 UNKNOWN = 0  # SentencePiece's own number; ids here are its numbers minus one
 MAX_SENTENCE_BYTES = 1 << 16  # longer sentences would be left out of training in silence
@@ -171,6 +172,15 @@ class WordTable:
 
         The first has its ids with a space in front, as SentencePiece has been fitted.
         """
+        rows, ids = self._found(words)
+        parts = [
+            _taken(ids, rows.slice(first, WORDS_AT_ONCE))
+            for first in range(0, len(rows), WORDS_AT_ONCE)
+        ] or [_taken(ids, rows)]
+        return Ragged(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def _found(self, words: pa.Array) -> tuple[pa.Array, pa.Array]:
+        """The row of each word in a list of ids per distinct word, and that list."""
         rows = pc.index_in(words, value_set=self._words)
         known, ids = self._words, self._ids
         if rows.null_count:
@@ -183,9 +193,7 @@ class WordTable:
             ids = pa.concat_arrays([ids, self._encoded(new)])
             if len(known) <= MAX_WORDS:  # what is rarer is encoded whenever it comes
                 self._words, self._ids = known, ids
-        found = ids.take(rows)
-        lengths = pc.list_value_length(found).to_numpy()
-        return Ragged(found.flatten().to_numpy(), lengths.astype(np.int64))
+        return rows, ids
 
     def _encoded(self, words: pa.Array) -> pa.Array:
         """A list of ids per word; a call for every few words, as each costs microseconds."""
@@ -194,4 +202,12 @@ class WordTable:
         found = self._pieces.encode(["".join(texts[i : i + WORDS_PER_CALL]) for i in groups])
         bounds = np.append(np.flatnonzero(self._begins[found.flat_N]), len(found.flat_N))
         assert len(bounds) == len(texts) + 1, "every word begins with one space"
-        return pa.LargeListArray.from_arrays(bounds, pa.array(found.flat_N, pa.uint16()))
+        return pa.ListArray.from_arrays(
+            pa.array(bounds, pa.int32()), pa.array(found.flat_N, pa.uint16())
+        )
+
+
+def _taken(lists: pa.Array, rows: pa.Array) -> Ragged:
+    """Some rows of a list array; lengths are int32."""
+    found = lists.take(rows)
+    return Ragged(found.flatten().to_numpy(), pc.list_value_length(found).to_numpy())

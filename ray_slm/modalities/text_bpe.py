@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ray_slm.corpora.text import TEXT_SYMBOLS
 from ray_slm.modalities.modality import Form, Modality, Tokens, Waveform
-from ray_slm.modalities.ragged import array, row_sums, starts, strings
+from ray_slm.modalities.ragged import array, row_sums, starts, strings_between
 from ray_slm.modalities.sampling import one_each, sample_by_hash
 from ray_slm.modalities.sentence_pieces import (
     Fitting,
@@ -63,10 +63,11 @@ def _words(texts: Symbols) -> _Words:
     first_B = starts(lengths_B)[lengths_B > 0]
     space_N = np.flatnonzero(codes_N == _SPACE)
     before_B = np.searchsorted(space_N, first_B)  # a text begins before the space it begins with
-    begin_W = np.insert(space_N, before_B, first_B)
+    begins, ends = np.append(before_B, len(space_N)), np.append(first_B, len(codes_N))
+    bounds = np.insert(space_N, begins, ends)
     words_B = np.zeros(len(lengths_B), dtype=np.int64)
     words_B[lengths_B > 0] = np.diff(before_B, append=len(space_N)) + 1
-    return _Words(strings(codes_N.data, np.diff(begin_W, append=len(codes_N))), words_B)
+    return _Words(strings_between(codes_N.data, bounds), words_B)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
