@@ -62,6 +62,7 @@ class Evaluations:
         self.exchange = _exchanges.setdefault(self._name, Exchange())
         self.allow(most_at_once)
         self._open: dict[str, int] = {}  # work that has not ended: how often it was given to Tune
+        self._giving = threading.Lock()  # Tune starts anew, with what is open, in its own thread
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="evaluations")
         self._run: Future[None] | None = None
 
@@ -85,16 +86,18 @@ class Evaluations:
         for stage in stages:
             groups.setdefault(stage.inputs["checkpoint"].address, []).append(stage.address)
         work = [" ".join(addresses) for addresses in groups.values()]
-        self._open.update(dict.fromkeys(work, 1))
-        self.exchange.todo.extend(work)
+        with self._giving:
+            self._open.update(dict.fromkeys(work, 1))
+            self.exchange.todo.extend(work)
         self.exchange.news.set()
         self.begin()
 
     def ended(self) -> list[Ended]:
         """Stages that ended since the last call, each with its error if it failed."""
         found: list[Ended] = []
-        while self.exchange.ended:
-            found += self._close(*self.exchange.ended.popleft())
+        with self._giving:
+            while self.exchange.ended:
+                found += self._close(*self.exchange.ended.popleft())
         if self._run is not None and self._run.done():
             error = self._run.exception() or RuntimeError("Ray Tune ended early")
             found += [end for work in list(self._open) for end in self._outcome(work, error)]
@@ -128,9 +131,15 @@ class Evaluations:
         stages = [self._stages[address] for address in work.split()]
         return [(s, None if self._site.store.has(s.address) else error) for s in stages]
 
+    def start_over(self) -> None:
+        """What is open is to be handed out, also after a loss; what has records ends at once."""
+        with self._giving:
+            self.exchange.todo = deque([NOTHING, *self._open])
+            self.exchange.out.clear()
+            self.exchange.ended.clear()
+
     def _tune(self) -> None:
-        self.exchange.todo = deque([NOTHING, *self._open])  # again, after a loss
-        self.exchange.out.clear()
+        self.start_over()
         trainable = tune.with_parameters(trial, stages=self._stages, site=self._site)
         tune.Tuner(
             tune.with_resources(trainable, trial_demand(self._stages.values())),
@@ -204,7 +213,8 @@ class Ends(tune.Callback):  # type: ignore[misc]
         refusal = trial.last_result.get(REFUSAL)
         error = ValueError(refusal) if refusal else None
         exchange, work = _exchanges[self._name], trial.config["work"]
-        exchange.seconds.append(time.time() - exchange.started[work])
+        if work != NOTHING:
+            exchange.seconds.append(time.time() - exchange.started[work])
         exchange.ended.append((work, error))
 
     def on_trial_error(

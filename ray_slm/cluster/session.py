@@ -22,6 +22,9 @@ LOCAL_CPUS_PER_CORE = 2
 OBJECT_STORE_BYTES = 512 * 2**20
 STOP_PATIENCE_SECONDS = 20.0  # a step and a checkpoint; a stopped job is killed after a minute
 DEVICE = "RAY_SLM_DEVICE"
+# A warm actor whose last trial's thread is not gone by then fails its next trial without a word to
+# the searcher, which waits for it forever: Tune's 2 s are little on a machine that swaps.
+ACTOR_RESET_SECONDS = "600"
 _TOKEN = Path.home() / ".ray" / "auth_token"
 PREEMPTION_POLL_SECONDS = "1"  # Ray Train's default of 5 s is a lot of a two-minute notice
 
@@ -148,7 +151,8 @@ def worker_environment() -> dict[str, str]:
     single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     device = {DEVICE: os.environ[DEVICE]} if DEVICE in os.environ else {}
     offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return {**single, **device, **offline, "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    patient = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": ACTOR_RESET_SECONDS}
+    return {**single, **device, **offline, **patient, "ARROW_DEFAULT_MEMORY_POOL": "system"}
 
 
 def forced_device() -> str | None:

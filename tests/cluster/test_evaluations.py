@@ -2,7 +2,7 @@
 
 import pytest
 
-from ray_slm.cluster.evaluate import TRIAL_CPUS, TRIES, Evaluations, trial_demand
+from ray_slm.cluster.evaluate import NOTHING, TRIAL_CPUS, TRIES, Evaluations, trial_demand
 from ray_slm.recipes import Evaluate
 from ray_slm.scheduling.stage import Demand, Stage
 from ray_slm.scheduling.store import open_store
@@ -61,6 +61,20 @@ def test_lost_work_is_given_to_tune_again_and_in_the_end_its_error_told(two):
         exchange.ended.append((work, lost))
         ended = evaluations.ended()
         assert ended == ([] if tries < TRIES else [(stages[0], None), (stages[1], lost)])
+
+
+def test_when_tune_starts_over_what_is_open_is_handed_out_once(two):
+    evaluations, stages, store = two
+    of_a, of_b = evaluations.exchange.todo
+    commit(store, *stages[:2])
+    evaluations.exchange.todo.clear()
+    evaluations.exchange.ended.extend([(of_a, None), (of_b, RuntimeError("the node died"))])
+    evaluations.start_over()
+    assert [*evaluations.exchange.todo] == [NOTHING, of_a, of_b]
+    assert evaluations.ended() == []
+    commit(store, stages[2])
+    evaluations.exchange.ended.extend([(NOTHING, None), (of_a, None), (of_b, None)])
+    assert evaluations.ended() == [(stage, None) for stage in stages]
 
 
 def test_what_was_refused_is_not_tried_again(two):
