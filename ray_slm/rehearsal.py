@@ -109,7 +109,10 @@ def _save_encoder(folder: Path) -> str:
     import torch
     from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
+    from ray_slm.continuation.judge import quiet
+
     torch.manual_seed(0)
-    HubertModel(HubertConfig(**_SIZES)).save_pretrained(folder)
+    with quiet():
+        HubertModel(HubertConfig(**_SIZES)).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()

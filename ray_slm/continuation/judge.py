@@ -96,7 +96,7 @@ def open_judge(recipe: Judge, places: Mapping[str, Path]) -> TextJudge:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with _quiet():
+    with quiet():
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True
         )
@@ -138,7 +138,7 @@ def _convert(gguf: Path, folder: Path) -> None:
 
     draft = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
-    with _quiet():
+    with quiet():
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent,
@@ -153,7 +153,7 @@ def _convert(gguf: Path, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def quiet() -> Any:
     """Without progress bars and advice: a worker's lines are the driver's output."""
     from transformers.utils import logging as chatter
 
