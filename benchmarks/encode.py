@@ -40,7 +40,7 @@ from ray_slm.units.extractor import Encoder, FeatureExtractor
 from ray_slm.units.hubert import HubertLayer
 
 ASSETS = REPOSITORY / ".assets"
-CORPUS = Sentences(num_sentences=120, num_shards=6)
+CORPUS = Sentences(num_sentences=160, num_shards=4)  # real shards hold thousands
 ROUNDS = 3
 POOL_ENDS_S = 10.0
 CONVOLUTIONS = (128,) * 7

@@ -46,7 +46,7 @@ def test_a_dead_creators_group_is_freed_and_a_living_ones_kept(two_processors):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:`use_push_based_shuffle`")  # Ray reads its own old setting
+@pytest.mark.filterwarnings("ignore:.* is deprecated")  # Ray reads its own old settings
 def test_a_run_that_fails_while_its_workers_start_gives_back_what_it_held(two_processors, tmp_path):
     """NCCL on machines without GPUs: Ray Train leaves the group behind."""
     from ray.train import RunConfig, ScalingConfig
