@@ -1,8 +1,9 @@
 """Encoding speech into a token store by Ray Data's actors, against a bare loop over the encoder.
 
-``whisper_vs_bare_loop`` and ``hubert_vs_bare_loop``, and ``vs_bare_loop``, their smaller: audio per second of one actor (rows read,
-FLAC decoded, batches formed, frames encoded and named, tokens and index written, the next shard
-asked for), over that of a loop that calls the encoder on waveforms which lie in memory already.
+``whisper_vs_bare_loop``, ``hubert_vs_bare_loop`` and the smaller of both, ``vs_bare_loop``: audio
+per second of one actor (rows read, FLAC decoded, batches formed, frames encoded and named, tokens
+and index written, the next shard asked for), over that of a loop that calls the encoder on
+waveforms which lie in memory already.
 The actor's clock runs from its first finished shard to its last, so starting it is left out.  The
 loop encodes the same utterances before and after it, once the pool's processes are gone: beside
 their end it ran at half its pace.  One thread of torch each; HuBERT's weights are random.
