@@ -93,7 +93,7 @@ def rate_while_all_train(root: Path, num_runs: int) -> float:
 
 def efficiency(folder: Path, repeats: int) -> float:
     """Training rate on a cluster of three nodes over that of bare processes, a median of pairs."""
-    study = write_study(folder, 6, (2.0,))
+    study = write_study(folder, 6, (4.0,))
     prepared = folder / "prepared"
     run(study, prepared, "--backend", "local", "--until", "tokenize")
     trains = [s.name for s in plan(load_study(str(study))) if s.name.startswith("train/")]

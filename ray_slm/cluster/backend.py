@@ -63,7 +63,7 @@ class RayBackend:
         self._unencoded: set[str] = set()  # modalities
         self._encoded = Condition()
         self._watch = Watch()
-        self._controllers = Controllers() if capacity else None
+        self._controllers = Controllers()
 
     def submit(self, stage: Stage) -> None:
         """Start a stage; an evaluation at the next `finished`, with others of its checkpoint."""

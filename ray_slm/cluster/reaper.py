@@ -1,8 +1,7 @@
-"""Free placement groups whose creator died: a run that fails at its start keeps its processors.
+"""Free placement groups whose creator died: Ray itself does so only once the job has ended.
 
-Ray Train registers a group for cleaning after its workers are up; one that fails before (say, in
-NCCL's start) holds its resources until the job ends, and later runs of the job wait for ever.
-Ray has no public way to ask who created a group, so this reads the table of the control store.
+Where the process that controls the runs dies, they are begun again and need what it held.  Ray
+has no public way to ask who created a group, so this reads the table of the control store.
 """
 
 import ray

@@ -82,6 +82,8 @@ def _set_defaults(*, local: bool) -> None:
     wanted = {
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": HEALTH_CHECK_SECONDS,
         "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": PREEMPTION_POLL_SECONDS,
+        # Many controllers in one process would each set logging up, beside threads that log.
+        "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
         "RAY_worker_maximum_startup_concurrency": STARTUP_CONCURRENCY,
         "RAY_DATA_LOG_LEVEL": "ERROR",
         "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that outlives the session must not start Ray
@@ -90,8 +92,6 @@ def _set_defaults(*, local: bool) -> None:
     }
     if local:
         wanted["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # nobody takes it away
-        # Many controllers in one process would each set logging up, beside threads that log.
-        wanted["RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING"] = "0"
         wanted["RAY_AUTH_MODE"] = "token"  # other users of this machine can reach its ports
         wanted["RAY_BACKEND_LOG_LEVEL"] = "fatal"  # errors come back as exceptions
         _own_token()

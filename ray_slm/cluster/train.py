@@ -10,7 +10,7 @@ from ray.train.torch import TorchConfig
 
 from ray_slm.cluster import notice, session
 from ray_slm.cluster.measured import TrainingMetrics
-from ray_slm.cluster.trainer import Controllers, LeanTorchTrainer, OwnClusterTrainer
+from ray_slm.cluster.trainer import Controllers, LeanTorchTrainer
 from ray_slm.errors import ResourceError
 from ray_slm.scheduling.stage import Demand, Stage
 from ray_slm.scheduling.store import SCRATCH
@@ -23,18 +23,17 @@ MAX_FAILURES = 3  # of workers; a preempted node has its own, unlimited budget
 REFUSALS = f"{SCRATCH}/refusals"
 
 
-def train(stage: Stage, site: Site, controllers: Controllers | None = None) -> None:
+def train(stage: Stage, site: Site, controllers: Controllers) -> None:
     """Train until the run's record exists.  Raises the worker's own error.
 
     Every attempt has a new Ray Train name, because an equal name resumes Ray's own snapshot;
-    what a run resumes from is our newest valid checkpoint.  ``controllers`` is given on a cluster
-    that ends with the driver.
+    what a run resumes from is our newest valid checkpoint.
     """
     demand = stage.demand
     name = f"{stage.fingerprint}-{uuid.uuid4().hex[:8]}"
     notice.forget(stage.address)
     gpu = {"GPU": demand.gpus} if demand.gpus else {}
-    trainer = (OwnClusterTrainer if controllers else LeanTorchTrainer)(
+    trainer = LeanTorchTrainer(
         train_worker,
         train_loop_config={"stage": stage, "site": site, "name": name},
         torch_config=TorchConfig(backend=_backend(demand)),
@@ -48,9 +47,8 @@ def train(stage: Stage, site: Site, controllers: Controllers | None = None) -> N
             storage_path=site.store.foreign(stage.fingerprint),
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
         ),
+        controllers=controllers,
     )
-    if controllers:
-        trainer.controllers = controllers
     trainer.fit()
     site.store.remove_foreign(stage.fingerprint)
     refusal = site.store.gather(stage.address, f"{REFUSALS}/") / _refusal(name)

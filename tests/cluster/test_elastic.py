@@ -30,6 +30,7 @@ STUDY = replace(
     train_cpus=3.0,
 )
 """
+EQUAL_STEPS = 60
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +67,8 @@ def workers(root):
 def test_a_run_loses_a_worker_with_its_node_and_gets_another(study, expected, tmp_path):
     """Ray Train looks every minute whether there is room for more.
 
-    Sums of two workers round differently, which training itself amplifies: after some seventy
-    steps of this one, which learns its few utterances by heart, losses are 1e-5 apart.
+    Sums of two workers round differently, which training itself amplifies: sooner or later losses
+    of this run, which learns its few utterances by heart, are more than 1e-5 apart.
     """
     root, log = tmp_path / "root", tmp_path / "log"
     with nodes.cluster(4, 4) as cluster:
@@ -83,5 +84,6 @@ def test_a_run_loses_a_worker_with_its_node_and_gets_another(study, expected, tm
     assert [step["tokens"] for step in found] == [step["tokens"] for step in expected]
     steps = [line for line in read(root, "timing.jsonl") if "loss" in line]
     end = next(step["step"] for step in steps if step["attempt"] == 3) + 40
-    near = pytest.approx([step["loss"] for step in expected[:end]], abs=1e-5)
-    assert [step["loss"] for step in found[:end]] == near
+    losses, wanted = ([step["loss"] for step in steps] for steps in (found, expected))
+    assert losses[:EQUAL_STEPS] == pytest.approx(wanted[:EQUAL_STEPS], abs=1e-5)
+    assert losses[:end] == pytest.approx(wanted[:end], rel=1e-3)
