@@ -142,8 +142,12 @@ def _scores(stage: Stage) -> bool:
     return stage.name.startswith("evaluate/")
 
 
-def driver_share(folder: Path, seconds: float = 30.0) -> tuple[float, int]:
-    """Share of a processor that the driver takes while runs train, and the stages of its plan."""
+def driver_share(folder: Path, seconds: float = 60.0) -> tuple[float, int]:
+    """Share of a processor that the driver takes while runs train, and the stages of its plan.
+
+    The seconds are the longest pause of the MLflow mirror, so that it sends once, and begin when
+    it has made its runs.
+    """
     # One checkpoint is reached; a thousand stages wait for those that are not.
     hours = (0.0, *(float(hour) for hour in range(40, 206)))
     study = write_study(folder, 6, hours)
@@ -156,6 +160,7 @@ def driver_share(folder: Path, seconds: float = 30.0) -> tuple[float, int]:
         journals = "train/*/*/*/scratch/journal-*.jsonl"
         nodes.wait_until(lambda: len(list(root.glob(journals))) == 6, 400, process)
         nodes.wait_until(lambda: len(list(root.glob("evaluate/*/*/*/*/*/record.json"))) == 6, 400)
+        time.sleep(seconds)
         driver = psutil.Process(process.pid)
         before = driver.cpu_times()
         time.sleep(seconds)

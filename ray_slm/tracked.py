@@ -16,7 +16,11 @@ from ray_slm.scheduling.stage import Stage
 from ray_slm.scheduling.store import SCRATCH, Store
 from ray_slm.study import Study
 
-NOT_METRICS = ("time", "tokens", "step")  # points are drawn against time or tokens
+# Points are drawn against time or tokens; what speeds are made of stays in the journals.
+NOT_METRICS = ("time", "tokens", "step", "attempt", "seconds", "cpu_seconds", "num_tokens", "slots")
+# A tracker takes .1 ms for each number: of the steps of a long run it gets one in ten seconds.
+EVERY_STEP_UP_TO = 100
+SECONDS_BETWEEN_STEPS = 10.0
 COOLDOWN = "cooldown/"  # before what a branch journals: its trunk goes on past the same tokens
 
 
@@ -64,8 +68,9 @@ class Journals:
     """
 
     def __init__(self) -> None:
-        self._sent: dict[Path, int] = {}
-        self._read: dict[Path, int] = {}
+        # How far, in bytes, and the time of the last step that was shown.
+        self._sent: dict[Path, tuple[int, float]] = {}
+        self._read: dict[Path, tuple[int, float]] = {}
 
     def new_points(self, stage: Stage, store: Store) -> list[Point]:
         """Points of a training run or branch that were not confirmed yet."""
@@ -85,16 +90,26 @@ class Journals:
         self._sent.update(self._read)
 
     def _new_lines(self, path: Path) -> list[dict]:
-        """Whole lines after what was confirmed."""
+        """Whole lines after what was confirmed, but for steps that come too fast to be shown."""
         if not path.exists():
             return []
-        start = self._sent.get(path, 0)
+        start, shown_at = self._sent.get(path, (0, -math.inf))
         with path.open("rb") as file:
             file.seek(start)
             text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
-        self._read[path] = start + len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
+        shown = []
+        for line in map(json.loads, whole.splitlines()):
+            if "loss" in line:
+                if (
+                    line["step"] > EVERY_STEP_UP_TO
+                    and line["time"] < shown_at + SECONDS_BETWEEN_STEPS
+                ):
+                    continue
+                shown_at = line["time"]
+            shown.append(line)
+        self._read[path] = start + len(whole), shown_at
+        return shown
 
 
 def points(line: Mapping[str, object]) -> Iterator[Point]:

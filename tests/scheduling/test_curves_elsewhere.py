@@ -43,6 +43,26 @@ def test_steps_of_a_running_run_arrive_once_each(node):
     assert len(again) == 6
 
 
+def test_of_a_long_curve_one_step_in_ten_seconds_is_shown_and_all_validations(node):
+    store = node("here")
+    (run,) = runs(STUDY)
+    journals, steps, validations = tracked.Journals(), [], 0
+    for step in range(1, 1001):  # one a second
+        append(store, run, step, loss=1.0, slots=512)
+        if step % 100 == 50:
+            append(store, run, step, nats_per_token=2.0)
+        if step % 37 == 0 or step == 1000:
+            found = journals.new_points(run, store)
+            if step % 2:  # an outage: nothing arrived
+                continue
+            steps += [p.tokens // 10 for p in found if p.name == "loss"]
+            validations += sum(p.name == "nats_per_token" for p in found)
+            assert {p.name for p in found} <= {"loss", "nats_per_token"}
+            journals.confirm()
+    assert steps == [*range(1, 101), *range(110, 1001, 10)]
+    assert validations == 10
+
+
 def test_a_run_shares_its_journal_between_checkpoints_and_its_other_ranks_do_not(node, monkeypatch):
     there, here = node("worker"), node("driver")
     (run,) = runs(STUDY)
