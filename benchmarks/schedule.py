@@ -142,7 +142,7 @@ def _scores(stage: Stage) -> bool:
     return stage.name.startswith("evaluate/")
 
 
-def driver_share(folder: Path, seconds: float = 60.0) -> tuple[float, int]:
+def driver_share(folder: Path, seconds: float = 90.0) -> tuple[float, int]:
     """Share of a processor that the driver takes while runs train, and the stages of its plan.
 
     The seconds are the longest pause of the MLflow mirror, so that it sends once, and begin when

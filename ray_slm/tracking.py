@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 EXPERIMENT = "ray_slm"
 FINGERPRINT_TAG = "ray_slm.fingerprint"
-SYNC_SECONDS, LONGEST_SECONDS = 10.0, 60.0
-CPU_SHARE = 0.003  # of a processor, at most, unless the longest pause is over
+SYNC_SECONDS, LONGEST_SECONDS = 10.0, 90.0
+CPU_SHARE = 0.002  # of a processor, at most, unless the longest pause is over
 BATCH = 1000  # metrics in one log_batch, MLflow's limit
 PARAMS_BATCH = 100  # as many as MLflow takes at once
 DATABASE = "mlflow.db"
