@@ -21,7 +21,7 @@ from ray_slm.cluster.retries import despite_losses
 from ray_slm.cluster.tokenize import ENCODER_CPUS, LIGHT_CPUS, fit_codebook, tokenize
 from ray_slm.cluster.train import train
 from ray_slm.cluster.trainer import Controllers
-from ray_slm.cluster.watch import Watch
+from ray_slm.cluster.watch import Watch, can_grow
 from ray_slm.errors import ResourceError
 from ray_slm.modalities.modality import Form
 from ray_slm.scheduling.capacity import Nodes, impossible
@@ -55,6 +55,9 @@ class RayBackend:
         self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="stage")
         self._stages: dict[Future[None], Stage] = {}
         self._ready: list[Stage] = []  # evaluations
+        # Warm evaluators hold processors while they wait: where none can be added, encoders and
+        # trainers that are still to come would wait for them, and they for these.
+        self._processors = None if can_grow() else ray.cluster_resources().get("CPU", 1.0)
         most = self._evaluators(CPUS_PER_EVALUATOR_ALONE)
         self.evaluations = Evaluations(plan, site, most)
         self._encoding: defaultdict[str, Lock] = defaultdict(Lock)  # by modality
@@ -110,9 +113,9 @@ class RayBackend:
 
     def _evaluators(self, cpus_each: int) -> int:
         """How many evaluate at once: by processors where the cluster cannot grow."""
-        if self._capacity is None:
+        if self._processors is None:
             return MOST_EVALUATORS
-        return max(1, int(self._capacity.get("CPU", 1)) // cpus_each)
+        return max(1, int(self._processors) // cpus_each)
 
     def _steer(self, stage: Stage) -> None:
         match stage.recipe:

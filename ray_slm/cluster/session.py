@@ -155,6 +155,11 @@ def worker_environment() -> dict[str, str]:
     return {**single, **device, **offline, **patient, "ARROW_DEFAULT_MEMORY_POOL": "system"}
 
 
+def train_settings() -> dict[str, str]:
+    """What of the driver's environment Ray Train's controllers read."""
+    return {name: value for name, value in os.environ.items() if name.startswith("RAY_TRAIN_")}
+
+
 def forced_device() -> str | None:
     """The device that RAY_SLM_DEVICE gives all training workers, if it is set.
 

@@ -6,7 +6,6 @@ of all runs and what watches over them; a run's own processes are its workers.
 """
 
 import asyncio
-import os
 from collections import defaultdict
 from threading import Lock
 from typing import Any, ClassVar
@@ -17,8 +16,9 @@ from ray.train import Result
 from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ray_slm.cluster import session
+
 MOST_RUNS = 256  # in one process: a controller waits for nearly all of its time
-SETTINGS = "RAY_TRAIN_"  # of the driver, that controllers read
 
 
 class SharedSynchronizer:
@@ -140,12 +140,11 @@ class Controllers:
 
     def _open(self) -> Any:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        settings = {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
         actor = ray.remote(
             num_cpus=0,
             max_concurrency=MOST_RUNS,
             scheduling_strategy=here,
-            runtime_env={"env_vars": settings},
+            runtime_env={"env_vars": session.train_settings()},
         )(self.room)
         return actor.remote()
 

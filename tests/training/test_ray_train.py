@@ -92,8 +92,9 @@ from tests.training.test_ray_train import BY_TWO
 site = Site(Store(Path(sys.argv[1])), {})
 with ray_backend(site, [BY_TWO]):
     from ray_slm.cluster import train  # Ray reads the session's setup when it is imported
+    from ray_slm.cluster.trainer import Controllers
 
-    train.train(BY_TWO, site)
+    train.train(BY_TWO, site, Controllers())
 """
 
 
