@@ -57,7 +57,9 @@ class RayBackend:
         self._ready: list[Stage] = []  # evaluations
         # Warm evaluators hold processors while they wait: where none can be added, encoders and
         # trainers that are still to come would wait for them, and they for these.
-        self._processors = None if can_grow() else ray.cluster_resources().get("CPU", 1.0)
+        # Few autoscalers say that they are there; one whose workers are all gone has no processor.
+        processors = ray.cluster_resources().get("CPU", 0.0)
+        self._processors = processors if processors and not can_grow() else None
         most = self._evaluators(CPUS_PER_EVALUATOR_ALONE)
         self.evaluations = Evaluations(plan, site, most)
         self._encoding: defaultdict[str, Lock] = defaultdict(Lock)  # by modality
@@ -112,10 +114,11 @@ class RayBackend:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _evaluators(self, cpus_each: int) -> int:
-        """How many evaluate at once: by processors where the cluster cannot grow."""
+        """How many evaluate at once: by processors where no others may come."""
         if self._processors is None:
             return MOST_EVALUATORS
-        return max(1, int(self._processors) // cpus_each)
+        found = max(1, int(self._processors) // cpus_each)
+        return found if self._capacity else min(found, MOST_EVALUATORS)
 
     def _steer(self, stage: Stage) -> None:
         match stage.recipe:
